@@ -1,0 +1,1 @@
+"""Other doors in; all end in archive.ingest."""

@@ -1,0 +1,51 @@
+"""What can go wrong in the archive, said once, in the archive's own words.
+
+    ArchiveError
+    |__ Refused         we will not: policy, quota, access        (do not retry)
+    |__ Unintelligible  we cannot read what was sent              (do not retry)
+    |__ Conflict        it contradicts what we hold               (do not retry)
+    |__ NotHeld         no such study, series, instance, frame    (do not retry)
+    |__ Unsupported     held, but not to be had in the form asked (do not retry)
+    |__ Unavailable     disk, database or network is in the way   (retry later)
+
+Edges translate: `services.outcomes` to DIMSE statuses, `dicomweb.problems` to HTTP.
+"""
+
+from __future__ import annotations
+
+
+class ArchiveError(Exception):
+    """`message` may be shown to a peer; `detail` is for our log only and may name paths."""
+
+    retry = False
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class Refused(ArchiveError):
+    """Policy, quota or access says no."""
+
+
+class Unintelligible(ArchiveError):
+    """The bytes are not the data set they claim to be."""
+
+
+class Conflict(ArchiveError):
+    """It contradicts something already held, or what was announced with it."""
+
+
+class NotHeld(ArchiveError):
+    """The archive holds no such thing, or the caller may not know that it does."""
+
+
+class Unsupported(ArchiveError):
+    """It is held, but cannot be given in any form the caller accepts."""
+
+
+class Unavailable(ArchiveError):
+    """A resource we depend on is missing for now."""
+
+    retry = True

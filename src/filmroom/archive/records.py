@@ -1,0 +1,229 @@
+"""The archive's values: what is known of patients, studies, series, instances, files.
+
+`keys` hold the INDEXED attributes of a level (dicom.tags) by keyword, as the plain text
+that matching compares: several values joined with a backslash, trailing spaces gone,
+person names as `Alphabetic=Ideographic=Phonetic`. `attributes` holds all KEPT attributes
+of the level as one DICOM JSON object (PS3.18 F), UTF-8, ready to be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from filmroom.dicom.match import Match
+from filmroom.dicom.models import Level, Root
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One patient, study, series or instance as the index keeps it.
+
+    uid: the unique key's value; for a patient PatientID (identity is (PatientID, issuer)).
+    """
+
+    uid: str
+    keys: Mapping[str, str]
+    attributes: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where something came from, for the file's meta header, the log and the audit."""
+
+    kind: str  # "dimse", "stow", "import", "samples", "reindex"
+    name: str = ""  # calling AE title, user, or path
+    address: str = ""  # host of the peer
+    called: str = ""  # AE title that was called
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an instance's bytes lie and how to read them."""
+
+    key: str  # blob key, made by blobs.layout
+    size_bytes: int  # of the whole Part 10 file
+    data_set_offset: int  # where the data set begins: 132 + File Meta Information
+    header_bytes: int  # from there up to the pixel data element; up to the end if none
+    digest: bytes  # SHA-256 of the data set (bytes data_set_offset..size_bytes)
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstance:
+    """Everything the index must learn in one transaction about one sealed file."""
+
+    patient: Entity
+    study: Entity
+    series: Entity
+    instance: Entity
+    location: Location
+    frames: bytes  # dicom.frames.FrameTable.to_bytes(); empty: no pixel data
+    origin: Origin
+    received_at: float  # seconds since the epoch, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the index holds under a SOP Instance UID."""
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    digest: bytes
+    transfer_syntax_uid: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """All that is needed to serve an instance without asking again."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    location: Location
+    frames: bytes
+
+    @property
+    def etag(self) -> str:
+        """A strong validator (RFC 9110 8.8.3): the content never changes under a UID."""
+        return self.location.digest.hex()[:32]
+
+
+class Outcome(StrEnum):
+    """How a store ended when it did not fail."""
+
+    NEW = "new"  # now held, durably
+    SAME = "same"  # the same bytes were held already
+    KEPT_FIRST = "kept-first"  # other bytes are held under this UID: the new ones are quarantined
+    REPLACED = "replaced"  # policy "replace": the new ones are held, the old ones quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The answer to one store."""
+
+    outcome: Outcome
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A file that was received but not filed, kept for an operator to look at."""
+
+    id: int
+    key: str  # file name under DATA/quarantine, of our own making
+    reason: str
+    sop_instance_uid: str  # as claimed; may be anything, never used as a path
+    origin: Origin
+    size_bytes: int
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A configured remote application entity."""
+
+    ae_title: str
+    host: str
+    port: int
+    may: frozenset[str]
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search at one level (PS3.4 C.4.1, PS3.18 10.6).
+
+    matches: keyword -> Match, only INDEXED or COMPUTED-and-matchable keywords
+        (ModalitiesInStudy, SOPClassesInStudy) or one of MATCHED_SEQUENCES.
+    newest_first: studies by date and time descending, else by unique key; always with
+        the unique key last, so that paging is stable.
+    combined_datetime: a date range and its time range are one range (C.2.2.2.5.4).
+    """
+
+    level: Level
+    matches: Mapping[str, Match]
+    root: Root = Root.STUDY
+    limit: int | None = None
+    offset: int = 0
+    newest_first: bool = True
+    combined_datetime: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One answer: the JSON objects of its level and all levels above, and the counters."""
+
+    patient: bytes
+    study: bytes = b""
+    series: bytes = b""
+    instance: bytes = b""
+    patient_studies: int = 0
+    patient_series: int = 0
+    patient_instances: int = 0
+    study_series: int = 0
+    study_instances: int = 0
+    series_instances: int = 0
+    modalities: tuple[str, ...] = ()  # distinct, sorted, never empty strings
+    sop_classes: tuple[str, ...] = ()
+    transfer_syntax_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Instances named by unique keys, from the top (PS3.4 C.4.2.1.4.1, PS3.18 10.4)."""
+
+    patient_id: str | None = None
+    study_instance_uids: tuple[str, ...] = ()
+    series_instance_uids: tuple[str, ...] = ()
+    sop_instance_uids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesMetadata:
+    """The DICOM JSON of all instances of a quiet series, compressed once."""
+
+    gzipped: bytes  # gzip of `[{...},{...}]`, in InstanceNumber then UID order
+    etag: str
+    instances: int  # how many it covers: stale when the series has grown
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What the archive holds."""
+
+    patients: int
+    studies: int
+    series: int
+    instances: int
+    size_bytes: int
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A local account."""
+
+    name: str
+    password_hash: str  # argon2
+    role: str
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A bearer token or a session, known by the SHA-256 of its secret."""
+
+    digest: bytes
+    kind: str  # "session" or "token"
+    name: str  # the user, or the token's own name
+    role: str
+    created_at: float
+    expires_at: float | None

@@ -1,0 +1,202 @@
+"""What the archive needs from the world: Index, Blobs, Clock (PEP 544 Protocols).
+
+All methods are synchronous and may block; they are called from worker threads, except
+those marked *point*: with an embedded index these take well under a millisecond and may
+be called on an event loop (`Index.embedded`). Any failure of disk, database or network
+is raised as `archive.errors.Unavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from filmroom.archive.records import (
+    Credential,
+    Found,
+    Handle,
+    Held,
+    NewInstance,
+    Origin,
+    Quarantined,
+    Query,
+    Selection,
+    SeriesMetadata,
+    Statistics,
+    User,
+)
+
+
+class Clock(Protocol):
+    """Time, so that tests own it."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC."""
+        ...
+
+
+class Index(Protocol):
+    """Where things are. SQLite or PostgreSQL; one behaviour."""
+
+    embedded: bool
+
+    # -- storing: called by the committer thread only -------------------------------
+    def held(self, sop_instance_uids: Sequence[str]) -> dict[str, Held]:
+        """What is already held under these UIDs. *point*"""
+        ...
+
+    def add(self, batch: Sequence[NewInstance]) -> list[bool]:
+        """Add instances in ONE synced transaction; per item True if it was new.
+
+        False: that SOP Instance UID was held already (another node was faster) and
+        nothing changed for it. Counters rise only for rows really inserted. A
+        `instance-stored` event per new row is written in the same transaction, and the
+        series' metadata blob is dropped. Raises Conflict naming the UID when a series is
+        known under another study: callers then add one by one.
+        """
+        ...
+
+    def replace(self, instance: NewInstance) -> None:
+        """Point a held SOP Instance UID at new bytes, in one synced transaction."""
+        ...
+
+    # -- finding ----------------------------------------------------------------------
+    def search(self, query: Query) -> list[Found]:
+        """The answers, at most `query.limit` from `query.offset`, in a stable order."""
+        ...
+
+    def search_iter(self, query: Query, chunk: int = 256) -> Iterator[list[Found]]:
+        """The same in chunks, holding no transaction between them."""
+        ...
+
+    def count(self, query: Query) -> int:
+        """How many answers there are without limit and offset."""
+        ...
+
+    # -- retrieving ---------------------------------------------------------------------
+    def instance(
+        self, sop_instance_uid: str, study: str | None = None, series: str | None = None
+    ) -> Handle | None:
+        """One instance; None if not held, or not under the study and series given. *point*"""
+        ...
+
+    def instances(self, selection: Selection) -> list[Handle]:
+        """All instances selected, ordered by series, InstanceNumber, UID."""
+        ...
+
+    def series_metadata(self, study: str, series: str) -> SeriesMetadata | None:
+        """The series' blob; None when there is none or the series has grown. *point*"""
+        ...
+
+    def put_series_metadata(self, study: str, series: str, blob: SeriesMetadata) -> None:
+        """Keep a blob, unless the series has changed since (instances differ)."""
+        ...
+
+    def quiet_series(self, before: float, limit: int = 100) -> list[tuple[str, str]]:
+        """(study, series) with no blob whose last instance came before that instant."""
+        ...
+
+    # -- quarantine -----------------------------------------------------------------------
+    def quarantine(
+        self,
+        key: str,
+        reason: str,
+        sop_instance_uid: str,
+        origin: Origin,
+        size_bytes: int,
+        received_at: float,
+    ) -> int:
+        """Remember a quarantined file; returns its id."""
+        ...
+
+    def quarantined(self, limit: int = 1000) -> list[Quarantined]:
+        """Newest first."""
+        ...
+
+    def forget_quarantined(self, id: int) -> None:
+        """Drop the row (the file is the caller's)."""
+        ...
+
+    # -- people and programs -----------------------------------------------------------------
+    def user(self, name: str) -> User | None: ...
+    def users(self) -> list[User]: ...
+    def put_user(self, user: User) -> None: ...
+    def forget_user(self, name: str) -> None: ...
+    def credential(self, digest: bytes) -> Credential | None:
+        """*point*"""
+        ...
+
+    def credentials(self, kind: str) -> list[Credential]: ...
+    def put_credential(self, credential: Credential) -> None: ...
+    def forget_credential(self, digest: bytes) -> None: ...
+    def forget_credentials_of(self, name: str, kind: str) -> None: ...
+
+    # -- the whole -----------------------------------------------------------------------------
+    def statistics(self) -> Statistics: ...
+    def keys(self) -> Iterator[str]:
+        """Every blob key the index knows, for scrub and the start-up sweep."""
+        ...
+
+    def known_keys(self, keys: Sequence[str]) -> set[str]:
+        """Which of these blob keys have a row."""
+        ...
+
+    def clear(self) -> None:
+        """Forget all studies (reindex); accounts and quarantine stay."""
+        ...
+
+    def ping(self) -> None:
+        """Raise Unavailable unless the index answers."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Staged(Protocol):
+    """A blob on its way in: bytes in a temporary place that no reader can see."""
+
+    size: int
+
+    def write(self, data: memoryview | bytes) -> None:
+        """Append; raises Unavailable when there is no room."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read back what was written."""
+        ...
+
+    def discard(self) -> None:
+        """Forget it; never raises."""
+        ...
+
+
+class Blobs(Protocol):
+    """The bytes. Written once, read by range, never altered."""
+
+    def stage(self) -> Staged:
+        """Begin a blob; raises Unavailable below the free-space mark."""
+        ...
+
+    def seal(self, staged: Sequence[tuple[Staged, str]]) -> list[Exception | None]:
+        """Make blobs durable under their keys, all or each: file and folder synced.
+
+        Per item None, FileExistsError (the key is taken: nothing changed) or Unavailable.
+        A failed fsync is never retried (core.md 1).
+        """
+        ...
+
+    def quarantine(self, staged: Staged) -> str:
+        """Move it out of the way, synced; returns the quarantine key."""
+        ...
+
+    def open(self, key: str) -> int:
+        """A file descriptor to read from; the caller closes it. NotHeld if gone."""
+        ...
+
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        """Exactly these bytes; NotHeld if gone, Unavailable if short."""
+        ...
+
+    def remove(self, key: str) -> None: ...
+    def keys(self) -> Iterator[str]: ...
+    def free_bytes(self) -> int: ...

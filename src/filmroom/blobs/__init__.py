@@ -1,0 +1,1 @@
+"""The bytes. Written once, read by range."""

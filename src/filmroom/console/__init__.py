@@ -1,0 +1,1 @@
+"""filmroom's own API, for its own screens."""

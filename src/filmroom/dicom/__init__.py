@@ -1,0 +1,1 @@
+"""What a DICOM object is. Bytes in, values out; no I/O."""

@@ -1,0 +1,1 @@
+"""Where things are. The archive's Index on SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""DIMSE service classes: a verb on the wire becomes a deed in the archive."""
