@@ -1,0 +1,258 @@
+"""Every setting there is: its name, its default, its limits, and what it does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from filmroom.archive.access import DIMSE_ACTIONS, Action
+from filmroom.archive.records import Peer
+from filmroom.security.settings import HttpSettings, Port, Section, SecuritySettings
+
+PEER_RIGHTS = (Action.ECHO, Action.STORE, Action.QUERY, Action.RETRIEVE)
+ANY_AE_TITLE = "*"
+_PEER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+):(?P<port>\d+)(?::(?P<may>.+))?")
+
+
+def ae_title(text: str) -> str:
+    """An AE title (PS3.5 6.2, VR AE): 1-16 characters, trimmed; ValueError if it is none."""
+    trimmed = text.strip(" ")
+    if not 1 <= len(trimmed) <= 16:
+        raise ValueError("an AE title has 1 to 16 characters")
+    if "\\" in trimmed or not all(" " <= character <= "~" for character in trimmed):
+        raise ValueError("an AE title has ASCII characters only, no backslash")
+    return trimmed
+
+
+def _rights(words: tuple[str, ...]) -> tuple[str, ...]:
+    if words == ("all",):
+        return tuple(sorted(right.value for right in DIMSE_ACTIONS))
+    for word in words:
+        if word not in DIMSE_ACTIONS:
+            allowed = ", ".join(sorted(DIMSE_ACTIONS))
+            raise ValueError(f"{word!r} is no right; allowed: {allowed}, or all")
+    return tuple(dict.fromkeys(words))
+
+
+AETitle = Annotated[str, AfterValidator(ae_title)]
+Rights = Annotated[tuple[str, ...], AfterValidator(_rights)]
+
+
+class DimseSettings(Section):
+    """`[dimse]`: the DICOM door."""
+
+    host: str = Field(default="0.0.0.0", description="Address to listen on.")
+    port: Port = Field(default=11112, description="Port to listen on; 0 takes a free one.")
+    tls_port: Port = Field(
+        default=2762, description="Port for DICOM over TLS, if a certificate is set."
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file; set it to listen with TLS."
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file with the private key.")
+    tls_ca: Path | None = Field(
+        default=None, description="PEM file; set it to demand client certificates signed by it."
+    )
+    ae_titles: tuple[AETitle, ...] = Field(
+        default=("FILMROOM",),
+        min_length=1,
+        description="AE titles we answer to; the first is our own.",
+    )
+    unknown_peers: Rights = Field(
+        default=("echo", "store"), description="What a peer that is not configured may do."
+    )
+    accept_unknown_sop_classes: bool = Field(
+        default=False, description="Store objects of SOP classes that are in no table of ours too."
+    )
+    artim_seconds: float = Field(
+        default=30,
+        gt=0,
+        description="A connection that has not asked to associate by then is closed.",
+    )
+    idle_seconds: float = Field(
+        default=300, gt=0, description="An association without a message for this long is aborted."
+    )
+    max_associations: int = Field(default=4000, ge=1, description="Associations at once.")
+    max_per_peer: int = Field(
+        default=2000, ge=1, description="Associations at once from one address."
+    )
+
+
+class IndexSettings(Section):
+    """`[index]`: the database."""
+
+    url: str = Field(
+        default="",
+        description="`sqlite:///PATH` or `postgresql://…`; empty: `index.sqlite` in the data "
+        "folder.",
+        json_schema_extra={"secret": True},
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, text: str) -> str:
+        if text and not text.startswith(("sqlite:///", "postgresql://")):
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        return text
+
+
+class BlobSettings(Section):
+    """`[blobs]`: the files."""
+
+    url: str = Field(default="", description="`file:///PATH`; empty: `store` in the data folder.")
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, text: str) -> str:
+        if text and not text.startswith("file:///"):
+            raise ValueError("must begin with file:///")
+        return text
+
+
+class ArchiveSettings(Section):
+    """`[archive]`: how what arrives is treated."""
+
+    duplicates: Literal["keep-first", "replace", "refuse"] = Field(
+        default="keep-first",
+        description="Other bytes under a SOP Instance UID already held: keep the first and "
+        "quarantine the second, replace the first (which is quarantined), or refuse the second.",
+    )
+    quiet_seconds: float = Field(
+        default=5,
+        ge=0.1,
+        description="A series is prepared for viewing when nothing came for this long.",
+    )
+    min_free_bytes: int = Field(
+        default=1 << 29,
+        ge=0,
+        description="Below this much free space new objects are refused (512 MiB).",
+    )
+
+
+class QuerySettings(Section):
+    """`[query]`: how searches are answered."""
+
+    fuzzy_names: bool = Field(
+        default=True,
+        description="Match person names fuzzily for those who ask for it; else literally.",
+    )
+    max_results: int = Field(
+        default=10_000,
+        ge=1,
+        description="Most answers to one QIDO-RS request; the rest by `offset`.",
+    )
+
+
+class PixelSettings(Section):
+    """`[pixel]`: decoding, rendering, transcoding."""
+
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Worker processes for pixels; 0: one per processor, up to 4.",
+    )
+
+
+class LogSettings(Section):
+    """`[log]`: what is written about our own doings (never about patients)."""
+
+    format: Literal["auto", "human", "json"] = Field(
+        default="auto", description="`auto` is human on a terminal and JSON elsewhere."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="How much."
+    )
+
+
+class PeerSettings(Section):
+    """`[[peers]]`: one remote application entity."""
+
+    ae_title: str = Field(description="Its AE title; `*` for any calling AE title.")
+    host: str = Field(min_length=1, description="Its host name or address.")
+    port: Port = Field(description="The port it listens on.")
+    tls: bool = Field(default=False, description="Speak TLS when we call it.")
+    may: Rights = Field(
+        default=tuple(right.value for right in PEER_RIGHTS),
+        description="What it may do here: `echo`, `store`, `query`, `retrieve`, `worklist`, "
+        "`mpps`, `commitment`, `ups`; `all` alone for everything.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return parse_peer(value) if isinstance(value, str) else value
+
+    @field_validator("ae_title")
+    @classmethod
+    def _ae_title(cls, text: str) -> str:
+        return text if text == ANY_AE_TITLE else ae_title(text)
+
+    @property
+    def record(self) -> Peer:
+        """The same as the archive's value."""
+        return Peer(self.ae_title, self.host, self.port, frozenset(self.may), self.tls)
+
+
+def parse_peer(text: str) -> dict[str, Any]:
+    """Read `AET=HOST:PORT[:RIGHT+RIGHT…|:all]`; ValueError says what is wrong with it."""
+    title, equals, rest = text.partition("=")
+    match = _PEER.fullmatch(rest.strip())
+    if not equals or match is None:
+        raise ValueError(f"{text!r} is not AET=HOST:PORT[:RIGHT+RIGHT…|:all]")
+    peer: dict[str, Any] = {
+        "ae_title": title.strip(),
+        "host": match["host"].strip("[]"),
+        "port": int(match["port"]),
+    }
+    if match["may"]:
+        peer["may"] = tuple(word.strip() for word in match["may"].split("+"))
+    return peer
+
+
+class Settings(Section):
+    """All that may be configured, in force. Rooms are given their section, never this."""
+
+    data: Path = Field(default=Path("filmroom-data"), description="The data folder.")
+    samples: bool = Field(
+        default=False, description="Store sample studies when the archive is empty."
+    )
+    dimse: DimseSettings = DimseSettings()
+    http: HttpSettings = HttpSettings()
+    index: IndexSettings = IndexSettings()
+    blobs: BlobSettings = BlobSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    query: QuerySettings = QuerySettings()
+    pixel: PixelSettings = PixelSettings()
+    security: SecuritySettings = SecuritySettings()
+    log: LogSettings = LogSettings()
+    peers: tuple[PeerSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Settings:
+        for name, section in (("http", self.http), ("dimse", self.dimse)):
+            if (section.tls_certificate is None) != (section.tls_key is None):
+                raise ValueError(f"[{name}] tls_certificate and tls_key go together")
+        titles = [peer.ae_title for peer in self.peers]
+        for title in {title for title in titles if titles.count(title) > 1}:
+            if title != ANY_AE_TITLE:
+                raise ValueError(f"[[peers]] names {title} twice")
+        return self
+
+    @property
+    def index_url(self) -> str:
+        """Where the index is: as configured, or inside the data folder."""
+        return self.index.url or f"sqlite:///{self.data.absolute() / 'index.sqlite'}"
+
+    @property
+    def blobs_folder(self) -> Path:
+        """Where the files are: as configured, or inside the data folder."""
+        return Path(self.blobs.url.removeprefix("file://") or self.data / "store")
+
+    @property
+    def peer_records(self) -> tuple[Peer, ...]:
+        """The configured peers as the archive's values."""
+        return tuple(peer.record for peer in self.peers)
