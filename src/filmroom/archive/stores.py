@@ -9,7 +9,7 @@ is raised as `archive.errors.Unavailable`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from filmroom.archive.records import (
     Credential,
@@ -25,6 +25,9 @@ from filmroom.archive.records import (
     Statistics,
     User,
 )
+
+if TYPE_CHECKING:
+    import mmap
 
 
 class Clock(Protocol):
@@ -165,6 +168,10 @@ class Staged(Protocol):
         """Read back what was written."""
         ...
 
+    def view(self) -> bytes | mmap.mmap:
+        """All that was written as one buffer, not read into memory."""
+        ...
+
     def discard(self) -> None:
         """Forget it; never raises."""
         ...
@@ -189,6 +196,24 @@ class Blobs(Protocol):
         """Move it out of the way, synced; returns the quarantine key."""
         ...
 
+    def quarantine_sealed(self, key: str) -> str:
+        """Move a sealed blob out of the way, synced; returns the quarantine key."""
+        ...
+
+    def open_quarantined(self, key: str) -> int:
+        """A file descriptor to read a quarantined file from; the caller closes it."""
+        ...
+
+    def remove_quarantined(self, key: str) -> None:
+        """Delete a quarantined file."""
+        ...
+
+    def key_for(
+        self, received_at: float, study: str, series: str, instance: str, variant: str = ""
+    ) -> str:
+        """The key for an instance received at that instant; Refused for a bad UID."""
+        ...
+
     def open(self, key: str) -> int:
         """A file descriptor to read from; the caller closes it. NotHeld if gone."""
         ...
@@ -197,6 +222,22 @@ class Blobs(Protocol):
         """Exactly these bytes; NotHeld if gone, Unavailable if short."""
         ...
 
-    def remove(self, key: str) -> None: ...
-    def keys(self) -> Iterator[str]: ...
-    def free_bytes(self) -> int: ...
+    def exists(self, key: str) -> bool:
+        """Whether there is a blob under this key."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Delete a blob; nothing happens when it is gone already."""
+        ...
+
+    def keys(self) -> Iterator[str]:
+        """Every blob held, in a stable order."""
+        ...
+
+    def modified_ns(self, key: str) -> int:
+        """When a blob was written, nanoseconds since the epoch; 0 when it is gone."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Room left for us."""
+        ...

@@ -1,0 +1,358 @@
+"""The one thread that makes things durable: files, then rows, then answers.
+
+Whatever is waiting when the thread is free becomes one batch: all files are sealed
+together, all rows go into one synced transaction, and only then is anybody answered.
+A failed batch answers every waiter and the thread lives on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from filmroom.archive.errors import ArchiveError, Conflict, Unavailable
+from filmroom.archive.records import Held, NewInstance, Origin, Outcome, Stored
+from filmroom.archive.stores import Blobs, Index, Staged
+
+log = logging.getLogger(__name__)
+
+LARGEST_BATCH = 64
+
+
+class Duplicates(StrEnum):
+    """What happens to other bytes under a SOP Instance UID that is held already."""
+
+    KEEP_FIRST = "keep-first"  # quarantine the new ones and warn
+    REPLACE = "replace"  # file the new ones and quarantine the old ones
+    REFUSE = "refuse"  # answer an error
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One instance waiting to be committed, and who waits for it."""
+
+    staged: Staged
+    instance: NewInstance
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Stored]
+    answer: Stored | ArchiveError | None = None
+    since: float = field(default_factory=time.perf_counter)
+
+    @property
+    def uid(self) -> str:
+        return self.instance.instance.uid
+
+
+@dataclass(eq=False, slots=True)
+class Refusal:
+    """A complete file that will not be filed, to be kept for an operator."""
+
+    staged: Staged
+    reason: str
+    claimed_uid: str
+    origin: Origin
+    received_at: float
+    done: Callable[[], None] | None
+
+
+class Committer:
+    """Group commit over Blobs and Index."""
+
+    def __init__(
+        self,
+        index: Index,
+        blobs: Blobs,
+        duplicates: Duplicates,
+        *,
+        quarantine_max_bytes: int,
+        observe: Callable[[int, float], None] = lambda size, seconds: None,
+        stored: Callable[[NewInstance], None] = lambda instance: None,
+    ) -> None:
+        """observe: told size and seconds of each batch. stored: told of each new instance."""
+        self._index = index
+        self._blobs = blobs
+        self._duplicates = duplicates
+        self._observe = observe
+        self._stored = stored
+        self._quarantine_room = quarantine_max_bytes
+        self._queue: queue.SimpleQueue[Job | Refusal | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the room left in quarantine is what the files there have not taken."""
+        self._quarantine_room -= sum(q.size_bytes for q in self._index.quarantined(100_000))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit what is waiting, then end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    @property
+    def waiting(self) -> int:
+        """How many instances wait for their turn."""
+        return self._queue.qsize()
+
+    async def commit(self, staged: Staged, instance: NewInstance) -> Stored:
+        """Return when `instance` is durable; raises ArchiveError when it is not."""
+        loop = asyncio.get_running_loop()
+        job = Job(staged, instance, loop, loop.create_future())
+        self._queue.put(job)
+        return await job.future
+
+    def refuse(
+        self,
+        staged: Staged,
+        reason: str,
+        claimed_uid: str,
+        origin: Origin,
+        received_at: float,
+        done: Callable[[], None] | None = None,
+    ) -> None:
+        """Quarantine a file in the background; `done` is called on our thread."""
+        self._queue.put(Refusal(staged, reason, claimed_uid, origin, received_at, done))
+
+    # -- the thread -----------------------------------------------------------------------
+    def _run(self) -> None:
+        ending = False
+        while not ending:
+            batch: list[Job] = []
+            refusals: list[Refusal] = []
+            entry = self._queue.get()
+            while True:
+                if entry is None:
+                    ending = True
+                elif isinstance(entry, Job):
+                    batch.append(entry)
+                else:
+                    refusals.append(entry)
+                if ending or len(batch) >= LARGEST_BATCH:
+                    break
+                try:
+                    entry = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            if batch:
+                self._commit(batch)
+            for refusal in refusals:
+                self._set_aside(refusal)
+
+    def _commit(self, batch: list[Job]) -> None:
+        started = time.perf_counter()
+        try:
+            self._commit_batch(batch)
+        except ArchiveError as error:
+            self._answer_rest(batch, error)
+        except Exception:
+            log.exception("committing failed; nobody in this batch was told of success")
+            self._answer_rest(batch, Unavailable("storing failed"))
+        for job in batch:
+            if not isinstance(job.answer, Stored):
+                job.staged.discard()
+        _answer(batch)
+        self._observe(len(batch), time.perf_counter() - started)
+
+    @staticmethod
+    def _answer_rest(batch: Iterable[Job], error: ArchiveError) -> None:
+        for job in batch:
+            job.answer = job.answer or error
+
+    def _commit_batch(self, batch: list[Job]) -> None:
+        held = self._index.held([job.uid for job in batch])
+        first: dict[str, Job] = {}
+        later: list[Job] = []
+        for job in batch:
+            if job.uid in held:
+                self._settle_duplicate(job, held[job.uid])
+            elif job.uid in first:
+                later.append(job)
+            else:
+                first[job.uid] = job
+        if first:
+            self._file(list(first.values()))
+        if later:  # the same UID twice in one batch: the first one's fate is known now
+            self._commit_batch(later)
+
+    def _file(self, jobs: list[Job]) -> None:
+        """Seal the bytes of jobs that nobody holds, then add their rows."""
+        sealed = []
+        for job, result in zip(jobs, self._seal(jobs), strict=True):
+            if result is None:
+                sealed.append(job)
+            else:
+                job.answer = result
+        if sealed:
+            self._add_rows(sealed)
+
+    def _seal(self, jobs: Sequence[Job]) -> list[ArchiveError | None]:
+        pairs = [(job.staged, job.instance.location.key) for job in jobs]
+        answers: list[ArchiveError | None] = []
+        for (staged, key), result in zip(pairs, self._blobs.seal(pairs), strict=True):
+            if isinstance(result, FileExistsError) and not self._index.known_keys([key]):
+                # A crash came between bytes and rows: that file was acknowledged to nobody.
+                self._blobs.remove(key)
+                result = self._blobs.seal([(staged, key)])[0]
+            if result is None or isinstance(result, ArchiveError):
+                answers.append(result)
+            else:
+                answers.append(Conflict("a file of that name is held", detail=str(result)))
+        return answers
+
+    def _add_rows(self, jobs: list[Job]) -> None:
+        try:
+            added = self._index.add([job.instance for job in jobs])
+        except Conflict as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._add_rows([job])
+                return
+            self._unseal(jobs)
+            jobs[0].answer = error
+            return
+        except BaseException:
+            self._unseal(jobs)
+            raise
+        for job, new in zip(jobs, added, strict=True):
+            if new:
+                job.answer = stored(job.instance, Outcome.NEW)
+                self._stored(job.instance)
+            else:  # another node was faster
+                self._lost_race(job)
+
+    def _unseal(self, jobs: Iterable[Job]) -> None:
+        """Take back bytes whose rows failed; the start-up sweep gets what this misses."""
+        for job in jobs:
+            with contextlib.suppress(ArchiveError):
+                self._blobs.remove(job.instance.location.key)
+
+    def _lost_race(self, job: Job) -> None:
+        held = self._index.held([job.uid])[job.uid]
+        key = job.instance.location.key
+        if _same(job.instance, held):
+            if held.key != key:
+                self._blobs.remove(key)
+            job.answer = stored(job.instance, Outcome.SAME)
+            return
+        kept = self._blobs.quarantine_sealed(key)
+        self._remember(kept, "other content under a held SOP Instance UID", job)
+        job.answer = stored(job.instance, Outcome.KEPT_FIRST)
+
+    # -- duplicates ----------------------------------------------------------------------------
+    def _settle_duplicate(self, job: Job, held: Held) -> None:
+        if _same(job.instance, held):
+            if self._blobs.exists(held.key):
+                job.staged.discard()
+            else:  # the held file was lost: these are its bytes
+                log.warning("a lost file came back", extra={"sop_instance_uid": job.uid})
+                result = self._blobs.seal([(job.staged, held.key)])[0]
+                if result is not None:
+                    raise Unavailable("storing failed", detail=str(result))
+            job.answer = stored(job.instance, Outcome.SAME)
+        elif self._duplicates is Duplicates.REFUSE:
+            job.answer = Conflict("other content is held under this SOP Instance UID")
+        elif self._duplicates is Duplicates.REPLACE:
+            self._replace(job, held)
+        else:
+            kept = self._blobs.quarantine(job.staged)
+            self._remember(kept, "other content under a held SOP Instance UID", job)
+            job.answer = stored(job.instance, Outcome.KEPT_FIRST)
+
+    def _replace(self, job: Job, held: Held) -> None:
+        location = job.instance.location
+        key = self._blobs.key_for(
+            job.instance.received_at,
+            job.instance.study.uid,
+            job.instance.series.uid,
+            job.uid,
+            location.digest.hex()[:8],
+        )
+        job.instance = replace(job.instance, location=replace(location, key=key))
+        failure = self._seal([job])[0]
+        if failure is not None:
+            job.answer = failure
+            return
+        self._index.replace(job.instance)
+        old = self._blobs.quarantine_sealed(held.key)
+        self._remember(old, "replaced by other content under the same SOP Instance UID", job)
+        self._stored(job.instance)
+        job.answer = stored(job.instance, Outcome.REPLACED)
+
+    def _remember(self, key: str, reason: str, job: Job) -> None:
+        instance = job.instance
+        self._index.quarantine(
+            key,
+            reason,
+            job.uid,
+            instance.origin,
+            instance.location.size_bytes,
+            instance.received_at,
+        )
+
+    def _set_aside(self, refusal: Refusal) -> None:
+        """Keep a refused file while quarantine has room; a flood of rubbish is not kept."""
+        size = refusal.staged.size
+        try:
+            if size and size <= self._quarantine_room:
+                key = self._blobs.quarantine(refusal.staged)
+                self._index.quarantine(
+                    key,
+                    refusal.reason,
+                    refusal.claimed_uid[:64],
+                    refusal.origin,
+                    size,
+                    refusal.received_at,
+                )
+                self._quarantine_room -= size
+        except ArchiveError as error:
+            log.warning("could not quarantine a file", extra={"detail": error.detail})
+        except Exception:
+            log.exception("could not quarantine a file")
+        finally:
+            refusal.staged.discard()
+            if refusal.done is not None:
+                refusal.done()
+
+
+def stored(instance: NewInstance, outcome: Outcome) -> Stored:
+    """The answer for an instance."""
+    return Stored(
+        outcome,
+        instance.study.uid,
+        instance.series.uid,
+        instance.instance.uid,
+        instance.instance.keys["SOPClassUID"],
+    )
+
+
+def _same(instance: NewInstance, held: Held) -> bool:
+    location = instance.location
+    return (
+        location.digest == held.digest and location.transfer_syntax_uid == held.transfer_syntax_uid
+    )
+
+
+def _answer(batch: Iterable[Job]) -> None:
+    """Wake the waiters, one call per event loop; a waiter that left is nobody's problem."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+    for job in batch:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, jobs in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # that loop has closed
+            loop.call_soon_threadsafe(_resolve, jobs)
+
+
+def _resolve(jobs: Iterable[Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if isinstance(job.answer, Stored):
+            job.future.set_result(job.answer)
+        else:
+            job.future.set_exception(job.answer or Unavailable("storing failed"))

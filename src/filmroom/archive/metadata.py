@@ -1,0 +1,153 @@
+"""Series metadata as one compressed blob, made when a series goes quiet or at first need."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+
+from filmroom.archive.errors import ArchiveError, NotHeld
+from filmroom.archive.records import Handle, Selection, SeriesMetadata
+from filmroom.archive.stores import Blobs, Clock, Index
+from filmroom.dicom import dicomjson
+
+log = logging.getLogger(__name__)
+
+COMPRESSION = 6
+_PIXEL_HEADER = 16  # bytes beyond the header that hold the pixel data element's own header
+
+Header = Callable[[Handle], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """An answer to /metadata: the JSON array plain, gzipped, or both."""
+
+    plain: bytes | None
+    gzipped: bytes | None
+    etag: str
+
+    @property
+    def body(self) -> bytes:
+        """The JSON array, inflated if need be."""
+        if self.plain is not None:
+            return self.plain
+        return gzip.decompress(self.gzipped or b"")
+
+
+def bulk_base(handle: Handle) -> str:
+    """Where an instance's bulk data are to be had: path-absolute, so that no proxy breaks it."""
+    return (
+        f"/dicom-web/studies/{handle.study_instance_uid}/series/{handle.series_instance_uid}"
+        f"/instances/{handle.sop_instance_uid}/bulkdata/"
+    )
+
+
+def header_json(handle: Handle, header: bytes) -> bytes:
+    """One instance's header as a DICOM JSON object (PS3.18 F)."""
+    base = bulk_base(handle)
+    return dicomjson.encode(
+        header,
+        handle.location.transfer_syntax_uid,
+        lambda path: base + path,
+        pixel_tag=0x7FE00010 if handle.frames else None,
+    )
+
+
+class MetadataShelf:
+    """Makes, keeps and finds series metadata."""
+
+    def __init__(self, index: Index, blobs: Blobs) -> None:
+        self._index = index
+        self._blobs = blobs
+
+    def metadata(self, study: str, series: str | None, header: Header) -> Metadata:
+        """Of one series or a whole study; blobs where they lie ready, made where not."""
+        if series is not None:
+            shelved = self._index.series_metadata(study, series) or self.make(study, series, header)
+            return Metadata(None, shelved.gzipped, shelved.etag)
+        handles = self._index.instances(Selection(study_instance_uids=(study,)))
+        if not handles:
+            raise NotHeld("no such study")
+        parts = []
+        for uid, members in groupby(handles, key=lambda handle: handle.series_instance_uid):
+            shelved = self._index.series_metadata(study, uid)
+            parts.append(shelved or self._build(list(members), header))
+        if len(parts) == 1:
+            return Metadata(None, parts[0].gzipped, parts[0].etag)
+        joined = b",".join(gzip.decompress(part.gzipped)[1:-1] for part in parts)
+        etag = hashlib.sha256("".join(part.etag for part in parts).encode()).hexdigest()[:32]
+        return Metadata(b"[" + joined + b"]", None, etag)
+
+    def make(self, study: str, series: str, header: Header) -> SeriesMetadata:
+        """Build a series' blob and keep it; NotHeld when there is no such series."""
+        selection = Selection(study_instance_uids=(study,), series_instance_uids=(series,))
+        handles = self._index.instances(selection)
+        if not handles:
+            raise NotHeld("no such series")
+        blob = self._build(handles, header)
+        self._index.put_series_metadata(study, series, blob)
+        return blob
+
+    @staticmethod
+    def _build(handles: list[Handle], header: Header) -> SeriesMetadata:
+        body = b"[" + b",".join(header_json(h, header(h)) for h in handles) + b"]"
+        etag = hashlib.sha256(body).hexdigest()[:32]
+        return SeriesMetadata(gzip.compress(body, COMPRESSION, mtime=0), etag, len(handles))
+
+
+class Settler:
+    """A thread that makes the metadata of every series that has gone quiet."""
+
+    def __init__(
+        self, index: Index, shelf: MetadataShelf, header: Header, clock: Clock, quiet_seconds: float
+    ) -> None:
+        self._index = index
+        self._shelf = shelf
+        self._header = header
+        self._clock = clock
+        self._quiet_seconds = quiet_seconds
+        self._given_up: set[str] = set()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="settler", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look, about once a second."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the series in hand."""
+        self._ended.set()
+        self._thread.join()
+
+    def settle(self) -> int:
+        """Make what is due; returns how many series were made."""
+        due = self._index.quiet_series(self._clock.now() - self._quiet_seconds)
+        for study, series in due:
+            if self._ended.is_set():
+                break
+            if series in self._given_up:
+                continue
+            try:
+                self._shelf.make(study, series, self._header)
+            except ArchiveError as error:
+                self._given_up.add(series)  # until the next start: said once, not every second
+                log.warning(
+                    "series metadata not made",
+                    extra={"series_instance_uid": series, "detail": error.detail},
+                )
+        return len(due) - len(self._given_up.intersection(series for _, series in due))
+
+    def _run(self) -> None:
+        pause = 1.0
+        while not self._ended.wait(pause):
+            try:
+                made = self.settle()
+            except Exception:
+                log.exception("looking for quiet series failed")
+                made = 0
+            pause = 0.05 if made else min(1.0, max(0.2, self._quiet_seconds))

@@ -1,0 +1,129 @@
+"""The files are the truth: read them again and make the index anew (core.md 1.4)."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from filmroom.archive.describe import Describer
+from filmroom.archive.errors import ArchiveError, Conflict, Unintelligible
+from filmroom.archive.examine import examine
+from filmroom.archive.records import Location, NewInstance, Origin
+from filmroom.archive.stores import Blobs, Index
+from filmroom.dicom import part10
+from filmroom.dicom.errors import Malformed, NeedMore
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+_HEAD_BYTES = 64 * 1024
+_DAY = len("YYYY/MM/DD")
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run over the store found."""
+
+    files: int = 0
+    added: int = 0
+    duplicates: int = 0
+    unreadable: int = 0
+
+
+def reindex(
+    index: Index, blobs: Blobs, progress: Callable[[Report], None] = lambda report: None
+) -> Report:
+    """Forget all studies and read every stored file again."""
+    index.clear()
+    return adopt(index, blobs, _by_arrival(blobs), progress)
+
+
+def adopt(
+    index: Index,
+    blobs: Blobs,
+    keys: Iterable[str],
+    progress: Callable[[Report], None] = lambda report: None,
+) -> Report:
+    """Add rows for stored files that have none; files are read, never touched."""
+    report = Report()
+    describer = Describer()
+    batch: list[NewInstance] = []
+    for key in keys:
+        report.files += 1
+        try:
+            batch.append(read_back(blobs, key, describer))
+        except ArchiveError as error:
+            report.unreadable += 1
+            log.warning("not indexed", extra={"key": key, "detail": error.message})
+        if len(batch) >= BATCH:
+            _add(index, batch, report)
+            batch.clear()
+            progress(report)
+    _add(index, batch, report)
+    progress(report)
+    return report
+
+
+def read_back(blobs: Blobs, key: str, describer: Describer) -> NewInstance:
+    """What the index should say of one stored file; Unintelligible when it is not whole."""
+    fd = blobs.open(key)
+    try:
+        status = os.fstat(fd)
+        if not status.st_size:
+            raise Unintelligible("the file is empty")
+        content = memoryview(mmap.mmap(fd, status.st_size, prot=mmap.PROT_READ))
+    finally:
+        os.close(fd)
+    try:
+        meta = part10.parse_meta(bytes(content[:_HEAD_BYTES]))
+    except (Malformed, NeedMore) as error:
+        raise Unintelligible("no File Meta Information") from error
+    whole = content[meta.data_set_offset :]
+    found, frame_table = examine(bytes(whole[:_HEAD_BYTES]), whole, meta.transfer_syntax_uid)
+    described = describer.describe(found)
+    location = Location(
+        key,
+        status.st_size,
+        meta.data_set_offset,
+        found.header_bytes,
+        hashlib.sha256(whole).digest(),
+        meta.transfer_syntax_uid,
+    )
+    return NewInstance(
+        described.patient,
+        described.study,
+        described.series,
+        described.instance,
+        location,
+        frame_table,
+        Origin("reindex", meta.source_ae_title),
+        status.st_mtime,
+    )
+
+
+def _add(index: Index, batch: list[NewInstance], report: Report) -> None:
+    if not batch:
+        return
+    try:
+        new = index.add(batch)
+    except Conflict as error:
+        if len(batch) == 1:
+            report.unreadable += 1
+            log.warning("not indexed", extra={"key": batch[0].location.key, "detail": str(error)})
+            return
+        for instance in batch:
+            _add(index, [instance], report)
+        return
+    report.added += sum(new)
+    report.duplicates += len(new) - sum(new)
+
+
+def _by_arrival(blobs: Blobs) -> Iterator[str]:
+    """Keys day by day, within a day as they were written: the first of a study speaks for it."""
+    for _, keys in groupby(blobs.keys(), key=lambda key: key[:_DAY]):
+        yield from sorted(keys, key=lambda key: (blobs.modified_ns(key), key))

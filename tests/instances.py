@@ -1,0 +1,79 @@
+"""DICOM objects for tests, made by pydicom: a peer's idea of the format, not ours."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def a_data_set(
+    *, rows: int = 16, columns: int = 16, frames: int = 1, seed: int = 0, **attributes: Any
+) -> Dataset:
+    """A small CT image; any attribute by keyword, None removes it."""
+    ds = Dataset()
+    ds.SOPClassUID = CT_IMAGE_STORAGE
+    ds.SOPInstanceUID = generate_uid()
+    ds.StudyInstanceUID = generate_uid()
+    ds.SeriesInstanceUID = generate_uid()
+    ds.PatientName = "Hopper^Grace"
+    ds.PatientID = "GH-1906"
+    ds.PatientBirthDate = "19061209"
+    ds.PatientSex = "F"
+    ds.StudyDate, ds.StudyTime = "20260102", "101112"
+    ds.StudyDescription = "Thorax"
+    ds.AccessionNumber = "A1"
+    ds.StudyID = "S1"
+    ds.Modality = "CT"
+    ds.SeriesNumber = 3
+    ds.SeriesDescription = "axial"
+    ds.InstanceNumber = 1
+    ds.ImagePositionPatient = [0, 0, 0]
+    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    ds.PixelSpacing = [0.5, 0.5]
+    ds.Rows, ds.Columns = rows, columns
+    ds.SamplesPerPixel = 1
+    ds.PhotometricInterpretation = "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
+    ds.PixelRepresentation = 0
+    ds.RescaleIntercept, ds.RescaleSlope = -1024, 1
+    if frames > 1:
+        ds.NumberOfFrames = frames
+    pixels = np.random.default_rng(seed).integers(0, 4096, frames * rows * columns)
+    ds.PixelData = pixels.astype("<u2").tobytes()
+    for keyword, value in attributes.items():
+        if value is None:
+            delattr(ds, keyword)
+        else:
+            setattr(ds, keyword, value)
+    return ds
+
+
+def part10(ds: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> bytes:
+    """The data set as a Part 10 file; native pixels only."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", "")
+    meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "")
+    meta.TransferSyntaxUID = transfer_syntax_uid
+    buffer = io.BytesIO()
+    FileDataset(buffer, ds, preamble=bytes(128), file_meta=meta).save_as(
+        buffer, enforce_file_format=True
+    )
+    return buffer.getvalue()
+
+
+def an_instance(**attributes: Any) -> bytes:
+    """A small CT image as a Part 10 file."""
+    return part10(a_data_set(**attributes))
+
+
+def data_set_bytes(file: bytes) -> bytes:
+    """What follows the File Meta Information."""
+    assert file[128:132] == b"DICM"
+    group_length = int.from_bytes(file[140:144], "little")
+    return file[144 + group_length :]
