@@ -102,7 +102,11 @@ class IndexSettings(Section):
 class BlobSettings(Section):
     """`[blobs]`: the files."""
 
-    url: str = Field(default="", description="`file:///PATH`; empty: `store` in the data folder.")
+    url: str = Field(
+        default="",
+        description="`file:///PATH`, which gets `store`, `tmp` and `quarantine`; "
+        "empty: the data folder.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -129,6 +133,11 @@ class ArchiveSettings(Section):
         default=1 << 29,
         ge=0,
         description="Below this much free space new objects are refused (512 MiB).",
+    )
+    quarantine_max_bytes: int = Field(
+        default=10 << 30,
+        ge=0,
+        description="Refused files are kept for the operator up to this much in all (10 GiB).",
     )
 
 
@@ -249,8 +258,8 @@ class Settings(Section):
 
     @property
     def blobs_folder(self) -> Path:
-        """Where the files are: as configured, or inside the data folder."""
-        return Path(self.blobs.url.removeprefix("file://") or self.data / "store")
+        """Where `store`, `tmp` and `quarantine` are: as configured, or the data folder."""
+        return Path(self.blobs.url.removeprefix("file://") or self.data)
 
     @property
     def peer_records(self) -> tuple[Peer, ...]:

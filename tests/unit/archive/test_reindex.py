@@ -1,0 +1,44 @@
+"""The files are the truth: from them the same index is made again."""
+
+from __future__ import annotations
+
+from filmroom.archive.access import SYSTEM
+from filmroom.archive.records import Origin, Query
+from filmroom.archive.reindex import reindex
+from filmroom.dicom.models import Level
+from instances import a_data_set, an_instance, part10
+
+
+async def put(room, file):
+    intake = room.archive.ingest.open_file(Origin("import"))
+    intake.write(file)
+    return await intake.commit()
+
+
+async def answers(room):
+    return [
+        await room.archive.finder.search(SYSTEM, Query(level, {}), None) for level in list(Level)
+    ]
+
+
+async def test_the_index_made_from_the_files_answers_as_before(room):
+    first = a_data_set(StudyDescription="said first")
+    await put(room, part10(first))
+    second = a_data_set(
+        StudyInstanceUID=first.StudyInstanceUID, StudyDescription="said second", frames=2
+    )
+    await put(room, part10(second))
+    for _ in range(5):
+        await put(room, an_instance())
+    before = await answers(room)
+    report = reindex(room.index, room.blobs)
+    assert (report.files, report.added, report.unreadable) == (7, 7, 0)
+    assert await answers(room) == before
+
+
+async def test_a_damaged_file_is_reported_and_the_rest_is_indexed(room):
+    await put(room, an_instance())
+    await put(room, an_instance())
+    room.files()[0].write_bytes(b"rubbish")
+    report = reindex(room.index, room.blobs)
+    assert (report.added, report.unreadable) == (1, 1)

@@ -1,0 +1,148 @@
+"""The one door out: what is held comes back as it was, and nothing else does."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from filmroom.archive.access import SYSTEM, Action, Principal
+from filmroom.archive.errors import NotHeld, Refused, Unavailable
+from filmroom.archive.metadata import Settler
+from filmroom.archive.records import Origin, Selection
+from instances import a_data_set, an_instance, data_set_bytes, part10
+
+ORIGIN = Origin("import")
+
+
+async def put(room, file):
+    intake = room.archive.ingest.open_file(ORIGIN)
+    intake.write(file)
+    return await intake.commit()
+
+
+async def test_a_frame_is_exactly_its_bytes(room):
+    ds = a_data_set(frames=3)
+    stored = await put(room, part10(ds))
+    handle = await room.retriever.instance(SYSTEM, None, None, stored.sop_instance_uid)
+    size = 16 * 16 * 2
+    for index in range(3):
+        pixels = ds.PixelData[index * size : (index + 1) * size]
+        assert room.retriever.frame(handle, index) == pixels
+    with pytest.raises(NotHeld, match="has 3"):
+        room.retriever.frame(handle, 3)
+
+
+async def test_an_instance_is_not_found_under_another_study_or_series(room):
+    stored = await put(room, an_instance())
+    uid = stored.sop_instance_uid
+    for study, series in (("1.2", None), (None, "1.2"), (stored.study_instance_uid, "9.9")):
+        with pytest.raises(NotHeld):
+            await room.retriever.instance(SYSTEM, study, series, uid)
+    held = await room.retriever.instance(
+        SYSTEM, stored.study_instance_uid, stored.series_instance_uid, uid
+    )
+    assert held.sop_instance_uid == uid
+
+
+async def test_nothing_is_given_to_whom_may_not_retrieve(room):
+    stored = await put(room, an_instance())
+    stranger = Principal("STRANGER", frozenset({Action.STORE}))
+    with pytest.raises(Refused):
+        await room.retriever.instance(stranger, None, None, stored.sop_instance_uid)
+    with pytest.raises(Refused):
+        await room.retriever.select(stranger, Selection(patient_id="GH-1906"))
+
+
+async def test_a_damaged_file_is_not_served(room):
+    stored = await put(room, an_instance())
+    path = room.files()[0]
+    path.write_bytes(path.read_bytes()[:-10])
+    handle = room.index.instance(stored.sop_instance_uid)
+    with pytest.raises(Unavailable, match="damaged"):
+        room.retriever.open(handle)
+
+
+async def test_series_metadata_is_made_once_and_served_as_it_lies(room):
+    study, series = "1.2.3", "1.2.3.4"
+    for number in (2, 1):
+        ds = a_data_set(StudyInstanceUID=study, SeriesInstanceUID=series, InstanceNumber=number)
+        await put(room, part10(ds))
+    first = await room.retriever.metadata(SYSTEM, study, series, None)
+    assert [o["00200013"]["Value"] for o in json.loads(first.body)] == [[1], [2]]
+    again = await room.retriever.metadata(SYSTEM, study, series, None)
+    assert (again.gzipped, again.etag) == (first.gzipped, first.etag)
+
+
+async def test_a_late_instance_reopens_the_metadata(room):
+    ds = a_data_set(StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4")
+    await put(room, part10(ds))
+    assert len(json.loads((await room.retriever.metadata(SYSTEM, "1.2.3", None, None)).body)) == 1
+    late = a_data_set(StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4", InstanceNumber=2)
+    await put(room, part10(late))
+    for series in (None, "1.2.3.4"):
+        body = (await room.retriever.metadata(SYSTEM, "1.2.3", series, None)).body
+        assert len(json.loads(body)) == 2
+
+
+async def test_a_study_of_several_series_has_the_metadata_of_all(room):
+    for series in ("1.1", "1.2", "1.3"):
+        await put(room, part10(a_data_set(StudyInstanceUID="1", SeriesInstanceUID=series)))
+    body = (await room.retriever.metadata(SYSTEM, "1", None, None)).body
+    assert {o["0020000E"]["Value"][0] for o in json.loads(body)} == {"1.1", "1.2", "1.3"}
+
+
+async def test_metadata_of_what_is_not_held_is_not_found(room):
+    for series, sop in ((None, None), ("1.3", None), ("1.3", "1.4")):
+        with pytest.raises(NotHeld):
+            await room.retriever.metadata(SYSTEM, "1.2", series, sop)
+
+
+async def test_a_quiet_series_gets_its_metadata_and_a_busy_one_waits(room):
+    await put(room, part10(a_data_set(StudyInstanceUID="1", SeriesInstanceUID="1.1")))
+    settler = Settler(
+        room.index, room.retriever.shelf, room.retriever.header, room.clock, quiet_seconds=5
+    )
+    room.clock.time += 4
+    assert settler.settle() == 0
+    room.clock.time += 2
+    assert settler.settle() == 1
+    shelved = room.index.series_metadata("1", "1.1")
+    assert len(json.loads(gzip.decompress(shelved.gzipped))) == 1
+    assert settler.settle() == 0
+
+
+async def test_pixel_bulk_data_lies_where_the_uri_says(room):
+    file = an_instance()
+    stored = await put(room, file)
+    [metadata] = json.loads(
+        (
+            await room.retriever.metadata(
+                SYSTEM, stored.study_instance_uid, None, stored.sop_instance_uid
+            )
+        ).body
+    )
+    uri = metadata["7FE00010"]["BulkDataURI"]
+    bulk = await room.retriever.bulk(
+        SYSTEM,
+        stored.study_instance_uid,
+        stored.series_instance_uid,
+        stored.sop_instance_uid,
+        uri.rpartition("/bulkdata/")[2],
+    )
+    data = room.blobs.read(bulk.handle.location.key, bulk.offset, bulk.length)
+    assert data == data_set_bytes(file)[-512:]
+
+
+@pytest.mark.parametrize("path", ["00100010", "7FE00008", "../..", "54000100/9/54001010", "zz"])
+async def test_bulk_data_that_are_not_there_are_not_found(room, path):
+    stored = await put(room, an_instance())
+    with pytest.raises(NotHeld):
+        await room.retriever.bulk(
+            SYSTEM,
+            stored.study_instance_uid,
+            stored.series_instance_uid,
+            stored.sop_instance_uid,
+            path,
+        )
