@@ -1,0 +1,74 @@
+// One upload: its batches two at a time, its progress, its outcomes.
+
+import { useRef, useState } from 'react';
+import { goToSignIn } from '../dicomweb/session';
+import { batches, send, type Outcome } from '../dicomweb/store';
+import { sortOut, type Picked } from './picked';
+
+const AT_ONCE = 2;
+
+export interface Progress {
+  files: number;
+  done: number;
+  bytes: number;
+  sentBytes: number;
+  outcomes: Outcome[];
+  running: boolean;
+}
+
+export interface UploadState {
+  progress: Progress | null;
+  start: (picked: Picked[]) => Promise<void>;
+  stop: () => void;
+  close: () => void;
+}
+
+export function useUpload(onStored: () => void): UploadState {
+  const [progress, setProgress] = useState<Progress | null>(null);
+  const running = useRef<AbortController | null>(null);
+
+  async function start(picked: Picked[]) {
+    if (!picked.length || running.current) return;
+    const stopper = new AbortController();
+    running.current = stopper;
+    const { send: files, left } = await sortOut(picked);
+    const queue = batches(files);
+    const sent = new Map<number, number>();
+    let outcomes = left;
+    const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
+    const show = (stillRunning: boolean) => setProgress({
+      files: files.length + left.length,
+      done: outcomes.length,
+      bytes,
+      sentBytes: Math.min(bytes, [...sent.values()].reduce((sum, some) => sum + some, 0)),
+      outcomes,
+      running: stillRunning,
+    });
+    show(true);
+    let next = 0;
+    const work = async () => {
+      while (next < queue.length) {
+        const mine = next++;
+        const told = await send(queue[mine]!, some => { sent.set(mine, some); show(true); }, stopper.signal);
+        sent.set(mine, queue[mine]!.reduce((sum, { file }) => sum + file.size, 0));
+        outcomes = [...outcomes, ...told];
+        show(true);
+        onStored();
+      }
+    };
+    try {
+      await Promise.all(Array.from({ length: AT_ONCE }, work));
+    } catch {
+      goToSignIn();
+    }
+    running.current = null;
+    show(false);
+  }
+
+  return {
+    progress,
+    start,
+    stop: () => running.current?.abort(),
+    close: () => setProgress(null),
+  };
+}
