@@ -102,7 +102,7 @@ def scan(head: Buffer, transfer_syntax_uid: str, *, complete: bool) -> Scan:
     try:
         _check_claim(head, size, notation)
         found = (_explicit if notation.explicit_vr else _implicit)(head, size, notation)
-    except (struct.error, _Short) as short:
+    except (struct.error, TooShort) as short:
         if complete:
             raise Malformed("an element reaches past the end of the data set") from None
         raise NeedMore(max(size + 1, getattr(short, "need", 0))) from None
@@ -113,7 +113,7 @@ def scan(head: Buffer, transfer_syntax_uid: str, *, complete: bool) -> Scan:
     return found
 
 
-class _Short(Exception):
+class TooShort(Exception):
     """The buffer ends at `size`, an element only at `need`."""
 
     def __init__(self, need: int) -> None:
@@ -124,7 +124,7 @@ def _check_claim(head: Buffer, size: int, notation: Notation) -> None:
     """Refuse a data set whose first element is plainly not in the declared notation."""
     if size < 8:
         if size:
-            raise _Short(8)
+            raise TooShort(8)
         return
     first = bytes(head[:8])
     vr_stands_there = first[4:6] in KNOWN_VRS
@@ -158,7 +158,7 @@ def _explicit(head: Buffer, size: int, n: Notation) -> Scan:
                 continue
         end = start + length
         if end > size:
-            raise _Short(end)
+            raise TooShort(end)
         if read in wanted and length:
             _keep(values, wanted[read], head, start, end)
         at = end
@@ -184,7 +184,7 @@ def _implicit(head: Buffer, size: int, n: Notation) -> Scan:
             break
         end = start + length
         if end > size:
-            raise _Short(end)
+            raise TooShort(end)
         if read in wanted and length:
             _keep(values, wanted[read], head, start, end)
         at = end
@@ -193,7 +193,7 @@ def _implicit(head: Buffer, size: int, n: Notation) -> Scan:
 
 def _no_pixels(head: Buffer, at: int, values: dict[int, bytes], n: Notation) -> Scan:
     if not _only_zeros(head, at):
-        raise _Short(at + 8)
+        raise TooShort(at + 8)
     return _found(values, n, len(head), None, b"", len(head), 0)
 
 
@@ -251,7 +251,7 @@ def skip_undefined(head: Buffer, at: int, n: Notation) -> int:
     in_item = False
     while True:
         if at + 8 > size:
-            raise _Short(at + 8)
+            raise TooShort(at + 8)
         read, length = n.implicit.unpack_from(head, at)
         if read in n.delimiters:
             at += 8
@@ -337,7 +337,7 @@ def check_rest(found: Scan, whole: Buffer) -> None:
                 at = skip_undefined(whole, start, IMPLICIT_LE if vr in (b"UN", b"") else n)
             else:
                 at = start + length
-    except (struct.error, _Short):
+    except (struct.error, TooShort):
         at = size + 1
     if at > size:
         raise Malformed("the data set ends inside an element")
