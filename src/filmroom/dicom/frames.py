@@ -1,0 +1,277 @@
+"""Where each frame starts and ends: native, basic and extended offset tables (PS3.5 8, A.4).
+
+The table is made once, at ingest, and kept with the index row, so that a frame is later
+read with one ranged read and nothing parsed.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from filmroom.dicom.errors import Malformed
+from filmroom.dicom.scan import UNDEFINED, Buffer, Scan
+from filmroom.dicom.tags import PIXEL_ATTRIBUTES
+from filmroom.dicom.uids import TRANSFER_SYNTAXES
+
+MAX_FRAMES = 1 << 24
+
+_NATIVE, _ENCAPSULATED = b"N", b"E"
+_NATIVE_FORM = struct.Struct("<IQQQ")  # frames, offset, length, bits of one frame
+_ENCAPSULATED_FORM = struct.Struct("<IQI")  # frames, offset, fragments
+_FRAGMENT_HEADER = struct.Struct("<HHI")
+_FRAGMENT_HEADER_BYTES = 8
+_STARTS = (  # how the first fragment of a frame begins
+    b"\xff\xd8\xff",  # JPEG, JPEG-LS: SOI and the next marker
+    b"\xff\x4f\xff\x51",  # JPEG 2000, HTJ2K: SOC, SIZ
+    b"\xff\x0a",  # JPEG XL codestream
+    b"\0\0\0\x0cJXL ",  # JPEG XL container
+    b"\0\0\0\x0cjP  ",  # JPEG 2000 in a JP2 box, as some write it
+)
+
+
+def _no_numbers() -> array[int]:
+    return array("I")
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTable:
+    """Where the frames of one instance lie; offsets count from the data set's start.
+
+    frame_bits: of a native frame; frames are packed without gaps, so with one bit a pixel
+        a frame may begin inside a byte (PS3.5 8.1.1). 0 when encapsulated.
+    lengths: of the fragments, which follow each other with 8 bytes of header between.
+    firsts: index of the first fragment of each frame; empty when each has just one.
+    """
+
+    frames: int
+    encapsulated: bool
+    offset: int
+    length: int
+    frame_bits: int = 0
+    lengths: array[int] = field(default_factory=_no_numbers)
+    firsts: array[int] = field(default_factory=_no_numbers)
+
+    def ranges(self, frame_index: int) -> list[tuple[int, int]]:
+        """The pieces (offset, length) that make up a frame, usually one; 0-based.
+
+        Raises IndexError. Of a frame that begins inside a byte all bytes it touches.
+        """
+        if not 0 <= frame_index < self.frames:
+            raise IndexError(frame_index)
+        if not self.encapsulated:
+            first = frame_index * self.frame_bits // 8
+            end = ((frame_index + 1) * self.frame_bits + 7) // 8
+            return [(self.offset + first, end - first)]
+        first, end = frame_index, frame_index + 1
+        if self.firsts:
+            first = self.firsts[frame_index]
+            last_frame = frame_index + 1 == self.frames
+            end = len(self.lengths) if last_frame else self.firsts[frame_index + 1]
+        at = self.offset + sum(self.lengths[:first]) + first * _FRAGMENT_HEADER_BYTES
+        pieces = []
+        for length in self.lengths[first:end]:
+            pieces.append((at, length))
+            at += length + _FRAGMENT_HEADER_BYTES
+        return pieces
+
+    def bit_offset(self, frame_index: int) -> int:
+        """At which bit of its first byte a native frame begins, 0 being the lowest."""
+        return frame_index * self.frame_bits % 8
+
+    def to_bytes(self) -> bytes:
+        """For the index."""
+        if not self.encapsulated:
+            form = _NATIVE_FORM.pack(self.frames, self.offset, self.length, self.frame_bits)
+            return _NATIVE + form
+        form = _ENCAPSULATED_FORM.pack(self.frames, self.offset, len(self.lengths))
+        return _ENCAPSULATED + form + _little(self.lengths) + _little(self.firsts)
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> FrameTable:
+        """From the index. Raises Malformed."""
+        try:
+            if stored[:1] == _NATIVE:
+                frames, offset, length, bits = _NATIVE_FORM.unpack(stored[1:])
+                return cls(frames, False, offset, length, bits)
+            frames, offset, fragments = _ENCAPSULATED_FORM.unpack_from(stored, 1)
+        except struct.error:
+            raise Malformed("this is not a frame table") from None
+        numbers = stored[1 + _ENCAPSULATED_FORM.size :]
+        if stored[:1] != _ENCAPSULATED or len(numbers) not in (
+            4 * fragments,
+            4 * (fragments + frames),
+        ):
+            raise Malformed("this is not a frame table")
+        lengths = _from_little(numbers[: 4 * fragments])
+        firsts = _from_little(numbers[4 * fragments :])
+        length = sum(lengths) + 8 * max(0, fragments - 1)
+        return cls(frames, True, offset, length, 0, lengths, firsts)
+
+
+def _little(numbers: array[int]) -> bytes:
+    if sys.byteorder == "little":
+        return numbers.tobytes()
+    swapped = array("I", numbers)
+    swapped.byteswap()
+    return swapped.tobytes()
+
+
+def _from_little(raw: bytes) -> array[int]:
+    numbers = array("I", raw)
+    if sys.byteorder != "little":
+        numbers.byteswap()
+    return numbers
+
+
+def build(found: Scan, whole: Buffer, transfer_syntax_uid: str) -> FrameTable | None:
+    """The frame table of a complete data set.
+
+    None when there are no frames to be told apart: no pixel data, a deflated data set,
+    rows or columns missing, less data than one frame. Such an object is stored all the
+    same, it just has no frames to ask for. A Number of Frames larger than what is there
+    is cut down to it. Raises Malformed when the fragments are not well formed.
+    """
+    syntax = TRANSFER_SYNTAXES.get(transfer_syntax_uid)
+    if found.pixel_tag is None or (syntax is not None and syntax.deflated):
+        return None
+    if found.pixel_length is None:
+        offset, lengths, basic = _fragments(whole, found.pixel_offset)
+        if not lengths:
+            return None
+        video = syntax is not None and syntax.video
+        wanted = 1 if video else _number_of_frames(found)
+        firsts = _firsts(found, whole, wanted, offset, lengths, basic)
+        return _encapsulated(offset, lengths, firsts) if firsts else None
+    return _native(found)
+
+
+def _native(found: Scan) -> FrameTable | None:
+    bits, length = frame_bits(found), found.pixel_length or 0
+    frames = min(_number_of_frames(found), length * 8 // bits) if bits else 0
+    if frames < 1:
+        return None
+    return FrameTable(frames, False, found.pixel_offset, length, bits)
+
+
+def frame_bits(found: Scan) -> int:
+    """How many bits a native frame has; 0 when the attributes do not say (PS3.3 C.7.6.3)."""
+    allocated = {0x7FE00008: 32, 0x7FE00009: 64}.get(
+        found.pixel_tag or 0, _number(found, "BitsAllocated")
+    )
+    samples = 1 if found.pixel_tag != 0x7FE00010 else _number(found, "SamplesPerPixel") or 1
+    pixels = _number(found, "Rows") * _number(found, "Columns")
+    bits = pixels * samples * allocated
+    photometric = found.values.get(PIXEL_ATTRIBUTES["PhotometricInterpretation"], b"").strip(b" \0")
+    if samples == 3 and photometric in (b"YBR_FULL_422", b"YBR_PARTIAL_422"):
+        # Chrominance at half the columns, unless the writer took the name but not the layout.
+        wanted = _number_of_frames(found)
+        if (found.pixel_length or 0) * 8 < bits * wanted:
+            return bits * 2 // 3
+    return bits
+
+
+def _number(found: Scan, keyword: str) -> int:
+    """The first value of a US attribute; 0 when it is missing or not two bytes."""
+    raw = found.values.get(PIXEL_ATTRIBUTES[keyword], b"")
+    if len(raw) < 2:
+        return 0
+    return int.from_bytes(raw[:2], "little" if found.little_endian else "big")
+
+
+def _number_of_frames(found: Scan) -> int:
+    """NumberOfFrames, at least 1, at most MAX_FRAMES; 1 when it is missing or no number."""
+    raw = found.values.get(PIXEL_ATTRIBUTES["NumberOfFrames"], b"1")
+    try:
+        return min(max(int(raw.split(b"\\")[0].strip(b" \0")[:16]), 1), MAX_FRAMES)
+    except ValueError:
+        return 1
+
+
+def _fragments(whole: Buffer, at: int) -> tuple[int, array[int], bytes]:
+    """(offset of the first fragment's bytes, fragment lengths, basic offset table)."""
+    size = len(whole)
+    lengths = array("I")
+    basic: bytes | None = None
+    offset = 0
+    while True:
+        if at + 8 > size:
+            raise Malformed("the encapsulated pixel data is cut off")
+        group, element, length = _FRAGMENT_HEADER.unpack_from(whole, at)
+        at += 8
+        if group == 0xFFFE and element == 0xE0DD:
+            return offset, lengths, basic or b""
+        if group != 0xFFFE or element != 0xE000 or length == UNDEFINED or at + length > size:
+            raise Malformed("the encapsulated pixel data is not made of fragments")
+        if basic is None:
+            basic = bytes(whole[at : at + length])
+            offset = at + length + 8
+        else:
+            lengths.append(length)
+        at += length
+
+
+def _firsts(
+    found: Scan, whole: Buffer, frames: int, offset: int, lengths: array[int], basic: bytes
+) -> array[int]:
+    """Index of the first fragment of each frame; empty when it cannot be told.
+
+    In this order: one frame; an offset table that fits; a fragment a frame; fragments that
+    begin like a codestream. A table is believed only if each entry is a fragment's start.
+    """
+    if frames == 1:
+        return array("I", [0])
+    extended = found.values.get(PIXEL_ATTRIBUTES["ExtendedOffsetTable"], b"")
+    for table, code, width in ((extended, "Q", 8), (basic, "I", 4)):
+        if len(table) == frames * width:
+            firsts = _by_table(struct.unpack(f"<{frames}{code}", table), lengths)
+            if firsts:
+                return firsts
+    if len(lengths) <= frames:
+        return array("I", range(len(lengths)))
+    starts = _by_start(whole, offset, lengths)
+    if len(starts) == frames and starts[0] == 0:
+        return starts
+    return array("I")
+
+
+def _by_table(entries: tuple[int, ...], lengths: array[int]) -> array[int]:
+    """Fragment indices for table entries; empty unless all fit.
+
+    Entries count from the first fragment's header (PS3.5 A.4); some writers count from
+    elsewhere, so the first entry is taken as zero.
+    """
+    index_at = {}
+    at = 0
+    for index, length in enumerate(lengths):
+        index_at[at] = index
+        at += length + _FRAGMENT_HEADER_BYTES
+    firsts = [index_at.get(entry - entries[0], -1) for entry in entries]
+    if -1 in firsts or any(a >= b for a, b in pairwise(firsts)):
+        return array("I")
+    return array("I", firsts)
+
+
+def _by_start(whole: Buffer, offset: int, lengths: array[int]) -> array[int]:
+    starts = array("I")
+    at = offset
+    for index, length in enumerate(lengths):
+        if bytes(whole[at : at + min(length, 8)]).startswith(_STARTS):
+            starts.append(index)
+        at += length + _FRAGMENT_HEADER_BYTES
+    return starts
+
+
+def _encapsulated(offset: int, lengths: array[int], firsts: array[int]) -> FrameTable:
+    one_each = len(firsts) == len(lengths)
+    return FrameTable(
+        frames=len(firsts),
+        encapsulated=True,
+        offset=offset,
+        length=sum(lengths) + _FRAGMENT_HEADER_BYTES * (len(lengths) - 1),
+        lengths=lengths,
+        firsts=array("I") if one_each else firsts,
+    )
