@@ -1,0 +1,56 @@
+"""What every kind of test may ask for: a real filmroom, and peers that nobody here wrote."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from nodes import FilmroomProcess
+
+
+def need(program: str) -> str:
+    """The path of a peer program; missing is a failure in CI and a skip elsewhere."""
+    path = shutil.which(program)
+    if path is None:
+        message = f"{program} is not installed: run tools/setup_tests.sh"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+@pytest.fixture
+def start_node(tmp_path_factory):
+    """Start filmrooms: start_node('--samples', environment={...})."""
+    started = []
+
+    def start(*options, environment=None, folder=None) -> FilmroomProcess:
+        folder = folder or tmp_path_factory.mktemp("filmroom")
+        node = FilmroomProcess(folder, options, environment or {})
+        started.append(node)
+        return node.start()
+
+    yield start
+    for node in started:
+        node.kill()
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    """One filmroom for all tests of a module, empty at first; any peer may do anything."""
+    process = FilmroomProcess(
+        tmp_path_factory.mktemp("filmroom"),
+        environment={
+            "FILMROOM__DIMSE__UNKNOWN_PEERS": '["echo", "store", "query", "retrieve"]',
+        },
+    ).start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture(scope="session")
+def peer_program():
+    """peer_program('storescu') is the path of dcmtk's storescu."""
+    return need
