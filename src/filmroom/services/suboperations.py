@@ -1,0 +1,292 @@
+"""What C-MOVE and C-GET share: counts, the choice of a context, files opened ahead (PS3.4 C.4.2).
+
+An instance leaves as it is stored whenever the receiver takes its transfer syntax; only
+when that was refused is it transcoded to one that was taken. Files are read with ranged
+reads as the wire asks for them: one in flight, the next one already open.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from filmroom.archive.errors import ArchiveError, Unsupported
+from filmroom.archive.records import Handle
+from filmroom.archive.retrieve import OpenFile
+from filmroom.dicom import uids
+from filmroom.dimse.association import PresentationContext
+from filmroom.services import outcomes
+
+log = logging.getLogger(__name__)
+
+PENDING_EVERY_SECONDS = 1.0
+FALLBACK_SYNTAXES = (uids.EXPLICIT_VR_LE, uids.IMPLICIT_VR_LE)
+MAX_CONTEXTS = 128  # in one association: odd IDs 1-255  PS3.8 9.3.2.2
+
+
+class Source(Protocol):
+    """The data set of one instance, to be read once from start to end."""
+
+    size: int
+
+    def read(self, length: int, /) -> bytes | memoryview: ...
+    def close(self) -> None: ...
+
+
+class Files(Protocol):
+    """What we need of archive.retrieve.Retriever."""
+
+    def open(self, handle: Handle, /) -> OpenFile: ...
+
+
+Transcode = Callable[[Handle, str], Awaitable[bytes]]
+
+Kind = tuple[str, str]  # (SOP class, transfer syntax) of an instance as it is stored
+Proposed = tuple[str, list[str]]  # one presentation context: abstract and transfer syntaxes
+T = TypeVar("T")
+
+
+def kind_of(handle: Handle) -> Kind:
+    """What decides about the context that a held instance needs."""
+    return handle.sop_class_uid, handle.location.transfer_syntax_uid
+
+
+def proposal(kinds: Iterable[Kind]) -> list[Proposed]:
+    """The contexts to propose for these: per class each stored syntax alone, then the plain.
+
+    One syntax per context leaves the receiver no choice but yes or no, so that whatever
+    it can take as stored it gets as stored.
+    """
+    stored: dict[str, dict[str, None]] = {}
+    for sop_class_uid, transfer_syntax_uid in kinds:
+        stored.setdefault(sop_class_uid, {})[transfer_syntax_uid] = None
+    contexts: list[Proposed] = []
+    for sop_class_uid, syntaxes in stored.items():
+        contexts += ((sop_class_uid, [syntax]) for syntax in syntaxes)
+        if missing := [syntax for syntax in FALLBACK_SYNTAXES if syntax not in syntaxes]:
+            contexts.append((sop_class_uid, missing))
+    return contexts
+
+
+def batches(items: Iterable[T], kind: Callable[[T], Kind]) -> Iterator[list[T]]:
+    """Cut so that each part needs no more contexts than one association may propose."""
+    batch: list[T] = []
+    syntaxes: dict[str, set[str]] = {}
+    for item in items:
+        sop_class_uid, transfer_syntax_uid = kind(item)
+        syntaxes.setdefault(sop_class_uid, set()).add(transfer_syntax_uid)
+        if sum(len(each) + 1 for each in syntaxes.values()) > MAX_CONTEXTS:
+            yield batch
+            batch, syntaxes = [], {sop_class_uid: {transfer_syntax_uid}}
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+@dataclass(slots=True)
+class Counts:
+    """Sub-operations by outcome (PS3.7 9.1.4.1.7-10)."""
+
+    remaining: int
+    completed: int = 0
+    failed: int = 0
+    warning: int = 0
+    failed_uids: list[str] = field(default_factory=list)
+
+    def note(self, handle: Handle, status: int) -> None:
+        """Count one finished sub-operation by the status of its C-STORE-RSP."""
+        self.remaining -= 1
+        if status == outcomes.SUCCESS:
+            self.completed += 1
+        elif is_warning(status):
+            self.warning += 1
+        else:
+            self.failed += 1
+            self.failed_uids.append(handle.sop_instance_uid)
+
+    @property
+    def final_status(self) -> int:
+        """How the whole ended (PS3.4 C.4.2.1.5), unless it was cancelled."""
+        if self.failed == self.warning == 0:
+            return outcomes.SUCCESS
+        if self.completed == self.warning == 0:
+            return outcomes.SUB_OPERATIONS_FAILED
+        return outcomes.SOME_FAILED
+
+
+def is_warning(status: int) -> bool:
+    """True for the statuses of type Warning (PS3.7 C.1.2)."""
+    return status >> 12 == 0xB or status in (0x0001, 0x0107, 0x0116)
+
+
+class Pace:
+    """Says when the next pending response is due: at once, then every second."""
+
+    def __init__(self, every_seconds: float = PENDING_EVERY_SECONDS) -> None:
+        self._every = every_seconds
+        self._due = 0.0
+
+    def is_due(self) -> bool:
+        """True when it is; the next one is then due a period later."""
+        now = time.monotonic()
+        if now < self._due:
+            return False
+        self._due = now + self._every
+        return True
+
+
+class FileSource:
+    """The data set inside a stored Part 10 file."""
+
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+        self._at = file.data_set_offset
+        self.size = file.size_bytes - file.data_set_offset
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_WILLNEED)
+
+    def read(self, length: int) -> bytes:
+        """The next bytes, at most `length`."""
+        piece = self._file.read(self._at, length)
+        self._at += len(piece)
+        return piece
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._file.close()
+
+
+class BytesSource:
+    """A data set in memory: one that was transcoded."""
+
+    def __init__(self, data: bytes) -> None:
+        self._rest = memoryview(data)
+        self.size = len(data)
+
+    def read(self, length: int) -> memoryview:
+        """The next bytes, at most `length`."""
+        piece, self._rest = self._rest[:length], self._rest[length:]
+        return piece
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class Contexts:
+    """The contexts a receiver accepted; `choose` finds the one for an instance."""
+
+    def __init__(self, accepted: Iterable[PresentationContext]) -> None:
+        self._exact: dict[Kind, int] = {}
+        self._others: dict[str, list[tuple[str, int]]] = {}
+        for context in accepted:
+            key = (context.abstract_syntax, context.transfer_syntax)
+            self._exact.setdefault(key, context.id)
+            self._others.setdefault(key[0], []).append((key[1], context.id))
+
+    def take_as_stored(self, kind: Kind) -> bool:
+        """True when such an instance can be sent without transcoding."""
+        return kind in self._exact
+
+    def choose(self, kind: Kind) -> tuple[int, str]:
+        """(context ID, transfer syntax): the stored one if it was accepted, else another.
+
+        Of others, native ones come first: those can be made of whatever can be decoded.
+        Raises Unsupported when the SOP class itself was not accepted.
+        """
+        exact = self._exact.get(kind)
+        if exact is not None:
+            return exact, kind[1]
+        others = self._others.get(kind[0])
+        if not others:
+            raise Unsupported("the receiver does not take this SOP class")
+        syntax, context_id = min(others, key=lambda other: _preference(other[0]))
+        return context_id, syntax
+
+
+def _preference(transfer_syntax_uid: str) -> int:
+    if transfer_syntax_uid in FALLBACK_SYNTAXES:
+        return FALLBACK_SYNTAXES.index(transfer_syntax_uid)
+    return len(FALLBACK_SYNTAXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One instance ready to be sent."""
+
+    handle: Handle
+    context_id: int
+    source: Source
+
+
+async def prepare(
+    handle: Handle, contexts: Contexts, files: Files, transcode: Transcode | None
+) -> Prepared:
+    """Open what is to be sent; raises ArchiveError when it cannot be."""
+    context_id, syntax = contexts.choose(kind_of(handle))
+    if syntax == handle.location.transfer_syntax_uid:
+        return Prepared(handle, context_id, FileSource(files.open(handle)))
+    if transcode is None:
+        raise Unsupported("the receiver does not take the stored transfer syntax")
+    return Prepared(handle, context_id, BytesSource(await transcode(handle, syntax)))
+
+
+class Queue:
+    """The instances still to be sent, the next one prepared while one is on the wire."""
+
+    def __init__(
+        self,
+        handles: Sequence[Handle],
+        counts: Counts,
+        files: Files,
+        transcode: Transcode | None,
+    ) -> None:
+        self._waiting = deque(handles)
+        self._counts = counts
+        self._files = files
+        self._transcode = transcode
+        self._ready: Prepared | None = None
+
+    def __bool__(self) -> bool:
+        return self._ready is not None or bool(self._waiting)
+
+    async def next(self, contexts: Contexts) -> Prepared | None:
+        """The next one to send; those that cannot be are counted as failed on the way."""
+        prepared, self._ready = self._ready, None
+        return prepared or await self._prepare(contexts)
+
+    async def look_ahead(self, contexts: Contexts) -> None:
+        """Open the next one, while the kernel is still busy with the last."""
+        if self._ready or not self._waiting:
+            return
+        if contexts.take_as_stored(kind_of(self._waiting[0])):  # transcoding is not for now
+            self._ready = await self._prepare(contexts)
+
+    async def _prepare(self, contexts: Contexts) -> Prepared | None:
+        while self._waiting:
+            handle = self._waiting.popleft()
+            try:
+                return await prepare(handle, contexts, self._files, self._transcode)
+            except ArchiveError as error:
+                log.warning(
+                    "cannot send %s: %s %s", handle.sop_instance_uid, error.message, error.detail
+                )
+                self._counts.note(handle, outcomes.PROCESSING_FAILURE)
+        return None
+
+    def fail_all(self) -> None:
+        """Count everything that is left as failed."""
+        self.close()
+        while self._waiting:
+            self._counts.note(self._waiting.popleft(), outcomes.PROCESSING_FAILURE)
+
+    def close(self) -> None:
+        """Put back what was opened ahead."""
+        if self._ready is not None:
+            self._ready.source.close()
+            self._waiting.appendleft(self._ready.handle)
+            self._ready = None
