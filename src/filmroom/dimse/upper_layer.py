@@ -1,0 +1,240 @@
+"""The Upper Layer state table (PS3.8 9.2, Table 9-10), acceptor and requestor.
+
+Rule 1: every state change lives in TRANSITIONS; nothing else assigns `state`.
+Rule 2: this file knows no socket and no clock; ARTIM expiry arrives as an event.
+Rule 3: a cell that the table leaves empty cannot happen: for an event of ours that is our own
+mistake (LocalProtocolError), and the state stays as it was.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from filmroom.dimse.errors import LocalProtocolError
+
+
+class State(Enum):
+    """States by name; the value is the standard's number (Sta1-Sta13)."""
+
+    IDLE = 1
+    AWAITING_ASSOCIATE_RQ = 2
+    AWAITING_LOCAL_ASSOCIATE_RESPONSE = 3
+    AWAITING_TRANSPORT_OPEN = 4
+    AWAITING_ASSOCIATE_ANSWER = 5
+    ESTABLISHED = 6
+    AWAITING_RELEASE_RP = 7
+    AWAITING_LOCAL_RELEASE_RESPONSE = 8
+    COLLISION_REQUESTOR_AWAITING_LOCAL_RESPONSE = 9
+    COLLISION_ACCEPTOR_AWAITING_RELEASE_RP = 10
+    COLLISION_REQUESTOR_AWAITING_RELEASE_RP = 11
+    COLLISION_ACCEPTOR_AWAITING_LOCAL_RESPONSE = 12
+    AWAITING_CLOSE = 13
+
+
+class Event(Enum):
+    """Events by name; the value is the standard's number (Evt1-Evt19)."""
+
+    ASSOCIATE_REQUESTED = 1
+    TRANSPORT_CONNECTED = 2
+    ASSOCIATE_AC_RECEIVED = 3
+    ASSOCIATE_RJ_RECEIVED = 4
+    TRANSPORT_OPENED = 5
+    ASSOCIATE_RQ_RECEIVED = 6
+    ASSOCIATE_ACCEPTED = 7
+    ASSOCIATE_REJECTED = 8
+    P_DATA_REQUESTED = 9
+    P_DATA_RECEIVED = 10
+    RELEASE_REQUESTED = 11
+    RELEASE_RQ_RECEIVED = 12
+    RELEASE_RP_RECEIVED = 13
+    RELEASE_ANSWERED = 14
+    ABORT_REQUESTED = 15
+    ABORT_RECEIVED = 16
+    TRANSPORT_CLOSED = 17
+    ARTIM_EXPIRED = 18
+    INVALID_PDU_RECEIVED = 19
+
+
+class Action(Enum):
+    """The standard's actions (PS3.8 Tables 9-6 to 9-9); the value is the standard's name."""
+
+    CONNECT = "AE-1"
+    SEND_ASSOCIATE_RQ = "AE-2"
+    CONFIRM_ACCEPTED = "AE-3"
+    CONFIRM_REJECTED = "AE-4"
+    AWAIT_REQUEST = "AE-5"
+    INDICATE_ASSOCIATE = "AE-6"
+    SEND_ASSOCIATE_AC = "AE-7"
+    SEND_ASSOCIATE_RJ = "AE-8"
+    SEND_P_DATA = "DT-1"
+    INDICATE_P_DATA = "DT-2"
+    SEND_RELEASE_RQ = "AR-1"
+    INDICATE_RELEASE = "AR-2"
+    CONFIRM_RELEASE_AND_CLOSE = "AR-3"
+    SEND_RELEASE_RP = "AR-4"
+    STOP_ARTIM = "AR-5"
+    INDICATE_P_DATA_WHILE_RELEASING = "AR-6"
+    SEND_P_DATA_WHILE_RELEASING = "AR-7"
+    INDICATE_RELEASE_COLLISION = "AR-8"
+    SEND_RELEASE_RP_IN_COLLISION = "AR-9"
+    CONFIRM_RELEASE_IN_COLLISION = "AR-10"
+    ABORT_AS_USER = "AA-1"
+    CLOSE = "AA-2"
+    INDICATE_ABORT = "AA-3"
+    INDICATE_LOST = "AA-4"
+    FORGET = "AA-5"
+    IGNORE = "AA-6"
+    ABORT_AGAIN = "AA-7"
+    ABORT_AS_PROVIDER = "AA-8"
+
+
+S, E, A = State, Event, Action
+
+# Where an action leads. AE-6 may also lead to Sta13 when the provider itself refuses: here that is
+# an ASSOCIATE_REJECTED right after it. AR-8 leads to Sta9 or Sta10: see `UpperLayer.advance`.
+NEXT_STATE: dict[Action, State] = {
+    A.CONNECT: S.AWAITING_TRANSPORT_OPEN,
+    A.SEND_ASSOCIATE_RQ: S.AWAITING_ASSOCIATE_ANSWER,
+    A.CONFIRM_ACCEPTED: S.ESTABLISHED,
+    A.CONFIRM_REJECTED: S.IDLE,
+    A.AWAIT_REQUEST: S.AWAITING_ASSOCIATE_RQ,
+    A.INDICATE_ASSOCIATE: S.AWAITING_LOCAL_ASSOCIATE_RESPONSE,
+    A.SEND_ASSOCIATE_AC: S.ESTABLISHED,
+    A.SEND_ASSOCIATE_RJ: S.AWAITING_CLOSE,
+    A.SEND_P_DATA: S.ESTABLISHED,
+    A.INDICATE_P_DATA: S.ESTABLISHED,
+    A.SEND_RELEASE_RQ: S.AWAITING_RELEASE_RP,
+    A.INDICATE_RELEASE: S.AWAITING_LOCAL_RELEASE_RESPONSE,
+    A.CONFIRM_RELEASE_AND_CLOSE: S.IDLE,
+    A.SEND_RELEASE_RP: S.AWAITING_CLOSE,
+    A.STOP_ARTIM: S.IDLE,
+    A.INDICATE_P_DATA_WHILE_RELEASING: S.AWAITING_RELEASE_RP,
+    A.SEND_P_DATA_WHILE_RELEASING: S.AWAITING_LOCAL_RELEASE_RESPONSE,
+    A.INDICATE_RELEASE_COLLISION: S.COLLISION_ACCEPTOR_AWAITING_RELEASE_RP,
+    A.SEND_RELEASE_RP_IN_COLLISION: S.COLLISION_REQUESTOR_AWAITING_RELEASE_RP,
+    A.CONFIRM_RELEASE_IN_COLLISION: S.COLLISION_ACCEPTOR_AWAITING_LOCAL_RESPONSE,
+    A.ABORT_AS_USER: S.AWAITING_CLOSE,
+    A.CLOSE: S.IDLE,
+    A.INDICATE_ABORT: S.IDLE,
+    A.INDICATE_LOST: S.IDLE,
+    A.FORGET: S.IDLE,
+    A.IGNORE: S.AWAITING_CLOSE,
+    A.ABORT_AGAIN: S.AWAITING_CLOSE,
+    A.ABORT_AS_PROVIDER: S.AWAITING_CLOSE,
+}
+
+# What every state in the midst of an association does about these events (Sta3, Sta5-Sta12),
+# unless its own row below says otherwise.
+_UNEXPECTED: dict[Event, Action] = {
+    E.ASSOCIATE_AC_RECEIVED: A.ABORT_AS_PROVIDER,
+    E.ASSOCIATE_RJ_RECEIVED: A.ABORT_AS_PROVIDER,
+    E.ASSOCIATE_RQ_RECEIVED: A.ABORT_AS_PROVIDER,
+    E.P_DATA_RECEIVED: A.ABORT_AS_PROVIDER,
+    E.RELEASE_RQ_RECEIVED: A.ABORT_AS_PROVIDER,
+    E.RELEASE_RP_RECEIVED: A.ABORT_AS_PROVIDER,
+    E.INVALID_PDU_RECEIVED: A.ABORT_AS_PROVIDER,
+    E.ABORT_REQUESTED: A.ABORT_AS_USER,
+    E.ABORT_RECEIVED: A.INDICATE_ABORT,
+    E.TRANSPORT_CLOSED: A.INDICATE_LOST,
+}
+
+TRANSITIONS: dict[State, dict[Event, Action]] = {
+    S.IDLE: {
+        E.ASSOCIATE_REQUESTED: A.CONNECT,
+        E.TRANSPORT_OPENED: A.AWAIT_REQUEST,
+    },
+    S.AWAITING_ASSOCIATE_RQ: {
+        E.ASSOCIATE_AC_RECEIVED: A.ABORT_AS_USER,
+        E.ASSOCIATE_RJ_RECEIVED: A.ABORT_AS_USER,
+        E.ASSOCIATE_RQ_RECEIVED: A.INDICATE_ASSOCIATE,
+        E.P_DATA_RECEIVED: A.ABORT_AS_USER,
+        E.RELEASE_RQ_RECEIVED: A.ABORT_AS_USER,
+        E.RELEASE_RP_RECEIVED: A.ABORT_AS_USER,
+        E.ABORT_RECEIVED: A.CLOSE,
+        E.TRANSPORT_CLOSED: A.FORGET,
+        E.ARTIM_EXPIRED: A.CLOSE,
+        E.INVALID_PDU_RECEIVED: A.ABORT_AS_USER,
+    },
+    S.AWAITING_LOCAL_ASSOCIATE_RESPONSE: {
+        **_UNEXPECTED,
+        E.ASSOCIATE_ACCEPTED: A.SEND_ASSOCIATE_AC,
+        E.ASSOCIATE_REJECTED: A.SEND_ASSOCIATE_RJ,
+    },
+    S.AWAITING_TRANSPORT_OPEN: {
+        E.TRANSPORT_CONNECTED: A.SEND_ASSOCIATE_RQ,
+        E.ABORT_REQUESTED: A.CLOSE,
+        E.TRANSPORT_CLOSED: A.INDICATE_LOST,
+    },
+    S.AWAITING_ASSOCIATE_ANSWER: {
+        **_UNEXPECTED,
+        E.ASSOCIATE_AC_RECEIVED: A.CONFIRM_ACCEPTED,
+        E.ASSOCIATE_RJ_RECEIVED: A.CONFIRM_REJECTED,
+    },
+    S.ESTABLISHED: {
+        **_UNEXPECTED,
+        E.P_DATA_REQUESTED: A.SEND_P_DATA,
+        E.P_DATA_RECEIVED: A.INDICATE_P_DATA,
+        E.RELEASE_REQUESTED: A.SEND_RELEASE_RQ,
+        E.RELEASE_RQ_RECEIVED: A.INDICATE_RELEASE,
+    },
+    S.AWAITING_RELEASE_RP: {
+        **_UNEXPECTED,
+        E.P_DATA_RECEIVED: A.INDICATE_P_DATA_WHILE_RELEASING,
+        E.RELEASE_RQ_RECEIVED: A.INDICATE_RELEASE_COLLISION,
+        E.RELEASE_RP_RECEIVED: A.CONFIRM_RELEASE_AND_CLOSE,
+    },
+    S.AWAITING_LOCAL_RELEASE_RESPONSE: {
+        **_UNEXPECTED,
+        E.P_DATA_REQUESTED: A.SEND_P_DATA_WHILE_RELEASING,
+        E.RELEASE_ANSWERED: A.SEND_RELEASE_RP,
+    },
+    S.COLLISION_REQUESTOR_AWAITING_LOCAL_RESPONSE: {
+        **_UNEXPECTED,
+        E.RELEASE_ANSWERED: A.SEND_RELEASE_RP_IN_COLLISION,
+    },
+    S.COLLISION_ACCEPTOR_AWAITING_RELEASE_RP: {
+        **_UNEXPECTED,
+        E.RELEASE_RP_RECEIVED: A.CONFIRM_RELEASE_IN_COLLISION,
+    },
+    S.COLLISION_REQUESTOR_AWAITING_RELEASE_RP: {
+        **_UNEXPECTED,
+        E.RELEASE_RP_RECEIVED: A.CONFIRM_RELEASE_AND_CLOSE,
+    },
+    S.COLLISION_ACCEPTOR_AWAITING_LOCAL_RESPONSE: {
+        **_UNEXPECTED,
+        E.RELEASE_ANSWERED: A.SEND_RELEASE_RP,
+    },
+    S.AWAITING_CLOSE: {
+        E.ASSOCIATE_AC_RECEIVED: A.IGNORE,
+        E.ASSOCIATE_RJ_RECEIVED: A.IGNORE,
+        E.ASSOCIATE_RQ_RECEIVED: A.ABORT_AGAIN,
+        E.P_DATA_RECEIVED: A.IGNORE,
+        E.RELEASE_RQ_RECEIVED: A.IGNORE,
+        E.RELEASE_RP_RECEIVED: A.IGNORE,
+        E.ABORT_RECEIVED: A.CLOSE,
+        E.TRANSPORT_CLOSED: A.STOP_ARTIM,
+        E.ARTIM_EXPIRED: A.CLOSE,
+        E.INVALID_PDU_RECEIVED: A.ABORT_AGAIN,
+    },
+}
+
+
+class UpperLayer:
+    """Where one association stands. `advance` is the only way to move."""
+
+    __slots__ = ("is_requestor", "state")
+
+    def __init__(self, *, is_requestor: bool) -> None:
+        self.is_requestor = is_requestor
+        self.state = State.IDLE
+
+    def advance(self, event: Event) -> Action:
+        """Move, and return the action that the table demands."""
+        action = TRANSITIONS[self.state].get(event)
+        if action is None:
+            raise LocalProtocolError(f"{event.name} is not possible in {self.state.name}")
+        if action is Action.INDICATE_RELEASE_COLLISION and self.is_requestor:
+            self.state = State.COLLISION_REQUESTOR_AWAITING_LOCAL_RESPONSE
+        else:
+            self.state = NEXT_STATE[action]
+        return action
