@@ -1,0 +1,130 @@
+"""The built front-end and OHIF, served as they lie: mostly already compressed.
+
+The folders are walked once at start, and a request is looked up in what was found: no
+path from outside ever reaches the file system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import mimetypes
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.types import Receive, Scope, Send
+
+from filmroom.asgi.compress import accepts_gzip
+
+FOREVER = b"public, max-age=31536000, immutable"
+ASK_AGAIN = b"no-cache"
+# A name that carries a digest of its content never means anything else.
+_DIGEST = re.compile(r"[.-][0-9A-Za-z_-]{8,}\.[a-z0-9]+$|^[0-9a-f]{16,}\.[a-z0-9]+$")
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+    ".json": "application/json",
+    ".woff2": "font/woff2",
+    ".txt": "text/plain; charset=utf-8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file, plain, compressed, or both."""
+
+    plain: Path | None
+    zipped: Path | None
+    media_type: bytes
+    cache_control: bytes
+    etag: bytes
+
+    def read(self) -> bytes:
+        """Its bytes, uncompressed. Blocks."""
+        if self.plain is not None:
+            return self.plain.read_bytes()
+        assert self.zipped is not None
+        return gzip.decompress(self.zipped.read_bytes())
+
+
+class Shelf:
+    """The assets of one folder, by their path below it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._assets = dict(_walk(folder))
+
+    def get(self, name: str) -> Asset | None:
+        """The asset of that name."""
+        return self._assets.get(name)
+
+    def names(self) -> list[str]:
+        """Every name there is."""
+        return list(self._assets)
+
+    def page(self) -> str:
+        """index.html as text; empty if there is none. Blocks."""
+        asset = self.get("index.html")
+        return asset.read().decode("utf-8", "replace") if asset else ""
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Asset]]:
+    names = {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
+    for name in sorted({name.removesuffix(".gz") for name in names}):
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        plain, zipped = names.get(name), names.get(f"{name}.gz")
+        there = plain or zipped
+        assert there is not None
+        found = there.stat()
+        suffix = Path(name).suffix
+        kind = _TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+        hashed = suffix != ".html" and _DIGEST.search(Path(name).name) is not None
+        yield (
+            name,
+            Asset(
+                plain,
+                zipped,
+                kind.encode(),
+                FOREVER if hashed else ASK_AGAIN,
+                f'W/"{found.st_mtime_ns:x}-{found.st_size:x}"'.encode(),
+            ),
+        )
+
+
+async def serve(asset: Asset, scope: Scope, send: Send) -> None:
+    """Answer with an asset, compressed if it is and the client takes that."""
+    headers = [
+        (b"content-type", asset.media_type),
+        (b"cache-control", asset.cache_control),
+        (b"etag", asset.etag),
+        (b"vary", b"Accept-Encoding"),
+    ]
+    known = dict(scope["headers"]).get(b"if-none-match", b"")
+    if asset.etag in [tag.strip() for tag in known.split(b",")]:
+        await send({"type": "http.response.start", "status": 304, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    if asset.zipped is not None and accepts_gzip(scope):
+        body = await asyncio.to_thread(asset.zipped.read_bytes)
+        headers.append((b"content-encoding", b"gzip"))
+    else:
+        body = await asyncio.to_thread(asset.read)
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Served:
+    """A response that is an asset, for Starlette's routes."""
+
+    def __init__(self, asset: Asset) -> None:
+        self._asset = asset
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await serve(self._asset, scope, send)
