@@ -8,7 +8,6 @@ be written in another transfer syntax without knowing what it means.
 from __future__ import annotations
 
 import struct
-from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -33,9 +32,7 @@ TAG_OF = vrs.tag_of
 PIXEL_REPRESENTATION = 0x00280103
 MAX_ELEMENTS = 1_000_000
 
-_SWAP_CODES = {2: "H", 4: "I", 8: "Q"}
-_SWAPS = {vr: width for vr, (_, width) in vrs.NUMBER_FORMATS.items()} | vrs.WORD_BYTES | {"AT": 2}
-_PAD_ZERO = frozenset({"UI", "OB", "UN"})
+_PAD_ZERO = frozenset({"UI", "OB", "UN"}) | vrs.SWAP_BYTES.keys()
 _ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
 _ITEM_BE = struct.pack(">HH", 0xFFFE, 0xE000)
 
@@ -155,7 +152,7 @@ def _element(
     if known == "SQ":
         return _unknown_sequence(reader, tag, start, stop, depth, signed), stop
     raw = reader.data[start:stop]
-    return Element(tag, known, raw if n.little_endian or vr == "UN" else swapped(raw, vr)), stop
+    return Element(tag, known, raw if n.little_endian or vr == "UN" else vrs.swapped(raw, vr)), stop
 
 
 def _unknown_sequence(
@@ -199,17 +196,6 @@ def _items(
     return items, at
 
 
-def swapped(raw: bytes, vr: str) -> bytes:
-    """Change the byte order of a value; a ragged end stays as it is."""
-    width = _SWAPS.get(vr)
-    if width is None:
-        return raw
-    whole = len(raw) - len(raw) % width
-    words = array(_SWAP_CODES[width], raw[:whole])
-    words.byteswap()
-    return words.tobytes() + raw[whole:]
-
-
 def write_data_set(ds: DataSet, *, explicit_vr: bool, little_endian: bool = True) -> bytes:
     """The bytes of a data set, in tag order, padded to even lengths, sequences with length.
 
@@ -225,9 +211,9 @@ def _written(element: Element, explicit_vr: bool, order: str) -> bytes:
         vr = "SQ"
         raw = b"".join(_written_item(item, explicit_vr, order) for item in element.value)
     else:
-        raw = element.value if little_endian else swapped(element.value, vr)
+        raw = element.value if little_endian else vrs.swapped(element.value, vr)
         if len(raw) % 2:
-            raw += b"\0" if vr in _PAD_ZERO or vr in _SWAPS else b" "
+            raw += b"\0" if vr in _PAD_ZERO else b" "
     tag = struct.pack(order + "HH", element.tag >> 16, element.tag & 0xFFFF)
     length = UNDEFINED if element.encapsulated else len(raw)
     if element.encapsulated:
@@ -239,7 +225,7 @@ def _written(element: Element, explicit_vr: bool, order: str) -> bytes:
         return tag + code + struct.pack(order + "H", length) + raw
     if code in vrs.SHORT_VRS:
         code = b"UN"
-        raw = raw if little_endian else swapped(raw, vr)
+        raw = raw if little_endian else vrs.swapped(raw, vr)
     return tag + code + b"\0\0" + struct.pack(order + "I", length) + raw
 
 

@@ -146,11 +146,19 @@ def build(found: Scan, whole: Buffer, transfer_syntax_uid: str) -> FrameTable | 
         wanted = 1 if video else _number_of_frames(found)
         firsts = _firsts(found, whole, wanted, offset, lengths, basic)
         return _encapsulated(offset, lengths, firsts) if firsts else None
-    return _native(found)
+    return build_native(found, whole)
 
 
-def _native(found: Scan) -> FrameTable | None:
-    bits, length = frame_bits(found), found.pixel_length or 0
+def build_native(found: Scan, whole: Buffer) -> FrameTable | None:
+    """The frame table of native pixel data, also of a deflated data set once inflated.
+
+    Offsets then count in the inflated bytes. Raises Malformed when `whole` is cut off.
+    """
+    if found.pixel_tag is None or found.pixel_length is None:
+        return None
+    if found.pixel_offset + found.pixel_length > len(whole):
+        raise Malformed("the pixel data is cut off")
+    bits, length = frame_bits(found), found.pixel_length
     frames = min(_number_of_frames(found), length * 8 // bits) if bits else 0
     if frames < 1:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from functools import cache
 
 from filmroom.dicom import _generated_dictionary
@@ -25,7 +26,15 @@ NUMBER_FORMATS = {  # struct code and width in bytes
     "US": ("H", 2),
     "UV": ("Q", 8),
 }
-WORD_BYTES = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}  # what byte order swaps
+SWAP_BYTES = {vr: width for vr, (_, width) in NUMBER_FORMATS.items()} | {
+    "AT": 2,
+    "OD": 8,
+    "OF": 4,
+    "OL": 4,
+    "OV": 8,
+    "OW": 2,
+}
+_SWAP_CODES = {2: "H", 4: "I", 8: "Q"}
 
 
 @cache
@@ -91,3 +100,14 @@ def keyword_of(tag: int) -> str:
 def tag_of(keyword: str) -> int | None:
     """The tag of a keyword; None when PS3.6 has no such keyword."""
     return _tags().get(keyword)
+
+
+def swapped(raw: bytes, vr: str) -> bytes:
+    """Change the byte order of a value field (PS3.5 7.3); a ragged end stays as it is."""
+    width = SWAP_BYTES.get(vr)
+    if width is None:
+        return raw
+    whole = len(raw) - len(raw) % width
+    words = array(_SWAP_CODES[width], raw[:whole])
+    words.byteswap()
+    return words.tobytes() + raw[whole:]
