@@ -1,0 +1,224 @@
+"""A bounded set of worker processes, so that pixels never block, fill or kill the server.
+
+Each worker is a Python of its own that runs `pixel.worker`, with a limit on its memory and
+on the seconds of CPU that one task may take. Whatever a hostile codestream does to it, only
+the task in hand is lost: the worker is replaced. Workers start at the first task. `run` may
+be awaited on any event loop, of any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, ParamSpec, TypeVar
+
+from filmroom.pixel.errors import Busy, PixelError, WorkerLost
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUFFER_BYTES = 1 << 20  # of each worker's socket, in both directions
+GRACE_SECONDS = 2.0
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one worker may take.
+
+    memory_bytes: address space beyond what its libraries need. cpu_seconds: of one task.
+    wall_seconds: of one task, sleeping included. waiting: tasks that may wait for a worker.
+    """
+
+    memory_bytes: int = 3 << 30
+    cpu_seconds: int = 60
+    wall_seconds: float = 120.0
+    waiting: int = 512
+
+
+@dataclass(slots=True)
+class _Task:
+    request: bytes
+    future: Future[Any]
+
+
+class Pool:
+    """`workers` processes; `await pool.run(function, *args)` calls a function in one of them.
+
+    Functions and arguments are pickled: functions of modules, bytes, frozen values.
+    """
+
+    def __init__(self, workers: int = 0, limits: Limits | None = None) -> None:
+        """workers: 0 means one per processor this process may use."""
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self.limits = limits or Limits()
+        self._tasks: queue.Queue[_Task | None] = queue.Queue()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._closed = False
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` in a worker. Raises what it raises of the PixelError family,
+        WorkerLost when the worker died or took too long, and Busy when too many wait.
+        A task whose awaiter is cancelled before it began is never begun.
+        """
+        result: T = await asyncio.wrap_future(self.submit(function, *args, **kwargs))
+        return result
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """The same for callers without an event loop."""
+        request = pickle.dumps((function, args, kwargs), pickle.HIGHEST_PROTOCOL)
+        future: Future[T] = Future()
+        with self._lock:
+            if self._closed:
+                raise WorkerLost("the pixel workers are stopped")
+            if self._tasks.qsize() >= self.limits.waiting:
+                raise Busy("too many images are being prepared, try again")
+            self._tasks.put(_Task(request, future))
+            if self._tasks.qsize() > self._idle and len(self._threads) < self.workers:
+                name = f"pixel-{len(self._threads)}"
+                thread = threading.Thread(target=self._serve, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        return future
+
+    def close(self) -> None:
+        """Stop all workers; what still waits fails with WorkerLost."""
+        with self._lock:
+            self._closed = True
+            threads = list(self._threads)
+        for _ in threads:
+            self._tasks.put(None)
+        for thread in threads:
+            thread.join(GRACE_SECONDS + self.limits.wall_seconds)
+        while True:
+            try:
+                task = self._tasks.get_nowait()
+            except queue.Empty:
+                return
+            if task is not None and task.future.set_running_or_notify_cancel():
+                task.future.set_exception(WorkerLost("the pixel workers are stopped"))
+
+    def _serve(self) -> None:
+        """One thread per worker: hand it tasks, one after the other."""
+        worker: _Worker | None = None
+        while True:
+            with self._lock:
+                self._idle += 1
+            task = self._tasks.get()
+            with self._lock:
+                self._idle -= 1
+            if task is None or self._closed:
+                self._refuse(task)
+                break
+            if not task.future.set_running_or_notify_cancel():
+                continue
+            try:
+                worker = worker or _Worker(self.limits)
+                result = worker.call(task.request)
+            except PixelError as error:
+                if isinstance(error, WorkerLost) and worker is not None:
+                    worker.kill()
+                    worker = None
+                task.future.set_exception(error)
+            except BaseException as error:  # noqa: BLE001 - the thread must outlive any task
+                if worker is not None:
+                    worker.kill()
+                    worker = None
+                task.future.set_exception(error)
+            else:
+                task.future.set_result(result)
+        if worker is not None:
+            worker.stop()
+
+    @staticmethod
+    def _refuse(task: _Task | None) -> None:
+        if task is not None and task.future.set_running_or_notify_cancel():
+            task.future.set_exception(WorkerLost("the pixel workers are stopped"))
+
+
+class _Worker:
+    """One process and the socket to it. Used by one thread."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        ours, theirs = socket.socketpair()
+        with theirs:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "filmroom.pixel.worker",
+                    str(theirs.fileno()),
+                    str(limits.memory_bytes),
+                    str(limits.cpu_seconds),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+            )
+        self._connection = Connection(ours.detach())
+        if not self._connection.poll(START_SECONDS) or self._receive() != b"ready":
+            self.kill()
+            raise WorkerLost("a pixel worker did not start")
+
+    def call(self, request: bytes) -> Any:
+        """Send one task and wait for its result; raises what the task raised, or WorkerLost."""
+        deadline = time.monotonic() + self._limits.wall_seconds
+        try:
+            self._connection.send_bytes(request)
+        except OSError as error:
+            raise WorkerLost("a pixel worker died; only this image is affected") from error
+        if not self._connection.poll(max(deadline - time.monotonic(), 0.0)):
+            raise WorkerLost(f"the image took longer than {self._limits.wall_seconds:g} s")
+        # A worker is our own code under a peer's data: it could be taken over, but it runs
+        # as the same user with the same files, so its pickles add nothing to that.
+        succeeded, value = pickle.loads(self._receive())  # noqa: S301
+        if not succeeded:
+            raise value
+        return value
+
+    def _receive(self) -> bytes:
+        try:
+            return self._connection.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise WorkerLost("a pixel worker died; only this image is affected") from error
+
+    def stop(self) -> None:
+        """Let it end by itself: its socket is closed."""
+        self._connection.close()
+        try:
+            self._process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it now."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """The worker's environment: our import path, and one thread per library."""
+    paths = [path for path in sys.path if path]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }

@@ -1,0 +1,377 @@
+"""One transfer syntax to another: a frame, or a whole data set frame by frame.
+
+A data set is taken as its header (everything before the pixel data) and its frames, so
+that it can be written out while it is read: only one frame is ever held. What the new
+coding makes untrue in the header is put right; nothing else changes (PS3.5 8.2, PS3.3 C.7.6.3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import zlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from filmroom.dicom.elements import (
+    DataSet,
+    get_numbers,
+    get_text,
+    put_numbers,
+    put_text,
+    read_data_set,
+    write_data_set,
+)
+from filmroom.dicom.errors import Malformed
+from filmroom.pixel import syntaxes as ts
+from filmroom.pixel.codecs import can_decode, can_encode, decode, encode_frame, encoded_photometric
+from filmroom.pixel.errors import NoCodec, Undecodable
+from filmroom.pixel.shape import ImageShape
+
+if TYPE_CHECKING:
+    from filmroom.pixel.pool import Pool
+
+SAMPLES, PHOTOMETRIC, PLANAR = 0x00280002, 0x00280004, 0x00280006
+FRAMES, ROWS, COLUMNS = 0x00280008, 0x00280010, 0x00280011
+ALLOCATED, STORED, HIGH_BIT, REPRESENTATION = 0x00280100, 0x00280101, 0x00280102, 0x00280103
+LOSSY, LOSSY_METHOD = 0x00282110, 0x00282114
+FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
+OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
+ITEM, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+UNDEFINED = 0xFFFFFFFF
+LONGEST_VALUE = 0xFFFFFFFE
+IN_FLIGHT = 4  # frames being transcoded ahead of the reader
+
+LITTLE_ENDIAN = frozenset({ts.IMPLICIT_LE, ts.EXPLICIT_LE, ts.DEFLATED_LE})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one data set becomes another: write `head`, every frame wrapped, `tail`.
+
+    as_it_lies: both ends are native little endian; the pixel data value is to be copied in
+    pieces of any size instead of being transcoded by frame.
+    """
+
+    head: bytes
+    tail: bytes
+    from_syntax: str
+    to_syntax: str
+    shape: ImageShape
+    frames: int
+    as_it_lies: bool
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Length of the new data set; None when it is known only at the end."""
+        if self.to_syntax not in (ts.IMPLICIT_LE, ts.EXPLICIT_LE):
+            return None
+        value = _native_bytes(self.shape, self.frames, self.as_it_lies)
+        return len(self.head) + value + value % 2 + len(self.tail)
+
+    def frame(self, coded: bytes, frame_index: int) -> bytes:
+        """Transcode one frame as stored; the slow part, meant for a worker."""
+        return transcode_frame(
+            coded,
+            self.from_syntax,
+            self.to_syntax,
+            self.shape,
+            bit_offset=bit_offset(self.shape, self.from_syntax, frame_index),
+        )
+
+    def wrap(self, frame: bytes) -> bytes:
+        """A transcoded frame as it stands in the pixel data: an item, or just its bytes."""
+        if self.to_syntax in ts.NATIVE:
+            return frame
+        padded = frame + b"\0" * (len(frame) % 2)
+        return ITEM + struct.pack("<I", len(padded)) + padded
+
+
+def shape_of(header: DataSet, *, floating: bool = False, pixel_vr: str = "OW") -> ImageShape:
+    """The Image Pixel attributes of a data set (PS3.3 C.7.6.3). Raises Undecodable."""
+
+    def number(tag: int, default: int | None = None) -> int:
+        values = get_numbers(header, tag)
+        if values:
+            return int(values[0])
+        if default is None:
+            raise Undecodable("the data set describes no image")
+        return default
+
+    allocated = number(ALLOCATED)
+    stored = number(STORED, allocated)
+    return ImageShape(
+        rows=number(ROWS),
+        columns=number(COLUMNS),
+        samples=number(SAMPLES, 1),
+        bits_allocated=allocated,
+        bits_stored=stored,
+        pixel_representation=number(REPRESENTATION, 0),
+        photometric=get_text(header, PHOTOMETRIC).strip() or "MONOCHROME2",
+        planar=number(PLANAR, 0),
+        high_bit=number(HIGH_BIT, stored - 1),
+        floating=floating,
+        pixel_vr=pixel_vr,
+    )
+
+
+def bit_offset(shape: ImageShape, transfer_syntax_uid: str, frame_index: int) -> int:
+    """Where in its first byte a native 1-bit frame starts (PS3.5 8.1.1)."""
+    if shape.bits_allocated != 1 or transfer_syntax_uid not in ts.NATIVE:
+        return 0
+    return frame_index * shape.native_bits % 8
+
+
+def transcode_frame(
+    coded: bytes, from_syntax: str, to_syntax: str, shape: ImageShape, *, bit_offset: int = 0
+) -> bytes:
+    """One frame in another transfer syntax, not padded. `shape` is as the data set says it.
+
+    Lossless, except to JPEG Baseline. Raises the PixelError family.
+    """
+    if from_syntax == to_syntax and from_syntax not in ts.NATIVE:
+        return coded
+    array, photometric = decode(coded, from_syntax, shape, bit_offset=bit_offset)
+    decoded = replace(shape, photometric=photometric, planar=0, high_bit=None)
+    return encode_frame(array, to_syntax, decoded)
+
+
+def can_transcode(from_syntax: str, to_syntax: str) -> bool:
+    """Whether frames of one syntax can be written in the other at all."""
+    return can_decode(from_syntax) and can_encode(to_syntax)
+
+
+def rewrite(data_set: bytes, from_syntax: str, to_syntax: str) -> bytes:
+    """A data set without pixel data in another encoding (PS3.5 A.1, A.2, A.5).
+
+    `data_set` is inflated already when it was deflated. Raises Undecodable.
+    """
+    deflater = _deflater(to_syntax)
+    return deflater(_write(_read(data_set, from_syntax), to_syntax)) + deflater(None)
+
+
+def plan(
+    header: bytes,
+    from_syntax: str,
+    to_syntax: str,
+    *,
+    frames: int,
+    first_frame: bytes | None = None,
+    trailer: bytes = b"",
+    pixel_vr: str = "OW",
+    floating: bool = False,
+) -> Plan:
+    """Prepare to write a data set with pixel data in another transfer syntax.
+
+    header: the data set before its pixel data, inflated. frames: how many there are.
+    first_frame: decides what colours the decoded frames have, where the header may lie
+    (JPEG, JPEG 2000). trailer: what follows the pixel data. Raises NoCodec or Undecodable.
+    """
+    if not can_transcode(from_syntax, to_syntax):
+        raise NoCodec(f"transfer syntax {from_syntax} cannot become {to_syntax}")
+    data_set = _read(header, from_syntax)
+    shape = shape_of(data_set, floating=floating, pixel_vr=pixel_vr)
+    as_it_lies = from_syntax in LITTLE_ENDIAN and to_syntax in LITTLE_ENDIAN
+    if not as_it_lies:
+        _put_right(data_set, from_syntax, to_syntax, shape, first_frame)
+    for tag in OFFSET_TABLES:
+        data_set.pop(tag, None)
+    after = _read(trailer, from_syntax) if trailer else {}
+    tail = _write({tag: e for tag, e in after.items() if tag != 0xFFFCFFFC}, to_syntax)
+    if to_syntax not in ts.NATIVE:
+        tail = SEQUENCE_END + tail
+    head = _write(data_set, to_syntax) + _pixel_header(shape, frames, to_syntax, as_it_lies)
+    return Plan(head, tail, from_syntax, to_syntax, shape, frames, as_it_lies)
+
+
+def transcode_data_set(
+    header: bytes,
+    frames: Iterable[bytes],
+    from_syntax: str,
+    to_syntax: str,
+    *,
+    count: int,
+    trailer: bytes = b"",
+    pixel_vr: str = "OW",
+    floating: bool = False,
+) -> Iterator[bytes]:
+    """A whole data set in another transfer syntax, in pieces, one frame at a time.
+
+    frames: as stored; between two native little endian syntaxes they may be pieces of the
+    pixel data value, of any size. Runs where it is called: hand it to a worker, or use `stream_data_set`.
+    """
+    coming = iter(frames)
+    first = next(coming, b"")
+    planned = plan(
+        header,
+        from_syntax,
+        to_syntax,
+        frames=count,
+        first_frame=first,
+        trailer=trailer,
+        pixel_vr=pixel_vr,
+        floating=floating,
+    )
+    yield from _written(planned, _chain(first, coming))
+
+
+def join_data_set(
+    header: bytes,
+    frames: list[bytes],
+    from_syntax: str,
+    to_syntax: str,
+    *,
+    trailer: bytes = b"",
+    pixel_vr: str = "OW",
+) -> bytes:
+    """`transcode_data_set` in one piece: a task for a worker, for data sets that are not large."""
+    pieces = transcode_data_set(
+        header,
+        frames,
+        from_syntax,
+        to_syntax,
+        count=len(frames),
+        trailer=trailer,
+        pixel_vr=pixel_vr,
+    )
+    return b"".join(pieces)
+
+
+def _written(planned: Plan, frames: Iterator[bytes]) -> Iterator[bytes]:
+    deflater = _deflater(planned.to_syntax)
+    written = 0
+    yield deflater(planned.head)
+    for index, coded in enumerate(frames):
+        if planned.as_it_lies:
+            piece = coded
+        else:
+            piece = planned.wrap(planned.frame(coded, index))
+        written += len(piece)
+        yield deflater(piece)
+    if written % 2:
+        yield deflater(b"\0")
+    yield deflater(planned.tail) + deflater(None)
+
+
+async def stream_data_set(
+    pool: Pool, planned: Plan, frame_at: Callable[[int], bytes]
+) -> AsyncIterator[bytes]:
+    """A planned data set, its frames transcoded in the pool a few ahead of the reader.
+
+    frame_at: reads a frame as stored by its index. Not for plans `as_it_lies`.
+    """
+    deflater = _deflater(planned.to_syntax)
+    yield deflater(planned.head)
+    ahead: deque[asyncio.Task[bytes]] = deque()
+    written = 0
+    try:
+        for index in range(planned.frames + IN_FLIGHT):
+            if index < planned.frames:
+                ahead.append(asyncio.ensure_future(_in_pool(pool, planned, frame_at(index), index)))
+            if index >= IN_FLIGHT - 1 and ahead:
+                piece = planned.wrap(await ahead.popleft())
+                written += len(piece)
+                yield deflater(piece)
+    finally:
+        for task in ahead:
+            task.cancel()
+    yield deflater(b"\0" * (written % 2)) + deflater(planned.tail) + deflater(None)
+
+
+async def _in_pool(pool: Pool, planned: Plan, coded: bytes, index: int) -> bytes:
+    return await pool.run(
+        transcode_frame,
+        coded,
+        planned.from_syntax,
+        planned.to_syntax,
+        planned.shape,
+        bit_offset=bit_offset(planned.shape, planned.from_syntax, index),
+    )
+
+
+def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    if first:
+        yield first
+    yield from rest
+
+
+def _read(data_set: bytes, syntax: str) -> DataSet:
+    try:
+        return read_data_set(
+            data_set,
+            explicit_vr=syntax != ts.IMPLICIT_LE,
+            little_endian=syntax != ts.EXPLICIT_BE,
+        )
+    except Malformed as error:
+        raise Undecodable(str(error)) from error
+
+
+def _write(data_set: DataSet, syntax: str) -> bytes:
+    return write_data_set(data_set, explicit_vr=syntax != ts.IMPLICIT_LE)
+
+
+def _deflater(syntax: str) -> Callable[[bytes | None], bytes]:
+    """A function that deflates pieces (None: finish), or lets them through."""
+    if syntax != ts.DEFLATED_LE:
+        return lambda piece: piece or b""
+    stream = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    written = 0
+
+    def deflate(piece: bytes | None) -> bytes:
+        nonlocal written
+        deflated = stream.flush() if piece is None else stream.compress(piece)
+        written += len(deflated)
+        return deflated + b"\0" if piece is None and written % 2 else deflated  # PS3.5 A.5
+
+    return deflate
+
+
+def _put_right(
+    data_set: DataSet, from_syntax: str, to_syntax: str, shape: ImageShape, first: bytes | None
+) -> None:
+    """Change what the new coding makes untrue."""
+    decoded = shape.photometric.replace("_422", "") if shape.samples > 1 else shape.photometric
+    if first is not None and shape.samples > 1:
+        decoded = decode(first, from_syntax, shape).photometric
+    put_text(data_set, PHOTOMETRIC, encoded_photometric(to_syntax, decoded), "CS")
+    if shape.samples > 1:
+        put_numbers(data_set, PLANAR, 0, vr="US")
+    if not shape.floating and shape.bits_allocated > 1:
+        put_numbers(data_set, STORED, shape.bits, vr="US")
+        put_numbers(data_set, HIGH_BIT, shape.bits - 1, vr="US")
+    if from_syntax in ts.JPEG_DCT or to_syntax == ts.JPEG_BASELINE:
+        put_text(data_set, LOSSY, "01", "CS")
+        if not get_text(data_set, LOSSY_METHOD):
+            put_text(data_set, LOSSY_METHOD, "ISO_10918_1", "CS")
+    elif from_syntax in ts.MAY_BE_LOSSY and not get_text(data_set, LOSSY):
+        put_text(data_set, LOSSY, "01", "CS")
+
+
+def _native_bytes(shape: ImageShape, frames: int, as_it_lies: bool) -> int:
+    if as_it_lies:
+        return (shape.native_bits * frames + 7) // 8
+    if shape.bits_allocated == 1:
+        return (shape.rows * shape.columns + 7) // 8 * frames
+    return shape.decoded_bytes * frames
+
+
+def _pixel_header(shape: ImageShape, frames: int, syntax: str, as_it_lies: bool) -> bytes:
+    """The pixel data element up to its first frame, with an empty Basic Offset Table."""
+    tag, vr = PIXELS, "OB" if shape.bits_allocated <= 8 or syntax not in ts.NATIVE else "OW"
+    if shape.floating:
+        tag, vr = (FLOAT_PIXELS, "OF") if shape.bits_allocated == 32 else (DOUBLE_PIXELS, "OD")
+    length = UNDEFINED
+    if syntax in ts.NATIVE:
+        length = _native_bytes(shape, frames, as_it_lies)
+        length += length % 2
+        if length > LONGEST_VALUE:
+            raise NoCodec("uncompressed, the pixel data is too long for one data element")
+        if shape.bits_allocated == 1 and not as_it_lies and frames > 1 and shape.native_bits % 8:
+            raise NoCodec("1-bit frames that end inside a byte are not joined")
+    if syntax == ts.IMPLICIT_LE:
+        start = struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length)
+    else:
+        start = struct.pack("<HH2s2xI", tag >> 16, tag & 0xFFFF, vr.encode(), length)
+    return start if syntax in ts.NATIVE else start + ITEM + b"\0\0\0\0"
