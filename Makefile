@@ -1,0 +1,87 @@
+# What one does with filmroom from a checkout. Each step is taken once, and again only when what
+# it is made from has changed. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+STATIC := src/filmroom/static
+WEB := $(shell find web/src web/public -type f) web/index.html web/vite.config.ts web/tsconfig.json
+OHIF := $(wildcard web/ohif/*.mjs) web/ohif/pinned.json
+TESTS ?= tests
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help env serve test check bench crash hostile fuzz docs clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: .venv/.installed $(STATIC)/index.html $(STATIC)/ohif/.stamp ## server, command line, front-end and OHIF, into .venv
+
+serve: env ## a server at http://127.0.0.1:8080 and FILMROOM, port 11112, with sample studies
+	exec $(BIN)/filmroom serve --samples
+
+test: env ## install the peers the tests talk to, and run all tests
+	tools/setup_tests.sh
+	$(BIN)/python web/build.py test
+	CI=1 $(PYTEST) $(TESTS)
+
+check: .venv/.installed ## style, types, floors and unit tests; fast
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) -q tests/unit tests/wire tests/house
+
+bench: env ## compare with Orthanc on this machine
+	tools/setup_tests.sh
+	$(BIN)/python bench/compare.py
+
+crash: env ## kill the server during ingest, twenty rounds
+	tools/setup_tests.sh
+	CI=1 $(PYTEST) -m crash tests/journeys
+
+hostile: env ## broken and malicious input on every door
+	$(PYTEST) tests -k "hostile or malformed or garbage or broken"
+
+fuzz: env ## random input for longer than in `make test`
+	HYPOTHESIS_PROFILE=fuzz $(PYTEST) tests/unit tests/wire
+
+docs: .venv/.installed ## write the generated pages of docs/ anew
+	$(BIN)/python tools/make_docs.py
+
+clean: ## remove everything that was built; filmroom-data stays
+	rm -rf .venv web/node_modules $(STATIC) build dist .pytest_cache .mypy_cache .ruff_cache \
+	    .import_linter_cache .hypothesis
+	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} + 2> /dev/null || true
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "filmroom needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml hatch_build.py | $(BIN)/python
+	@echo "Installing Python packages; the first time takes a minute"
+	FILMROOM_SKIP_FRONTEND=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+.venv/.node: .venv/.installed web/build.py
+	$(BIN)/python web/build.py node
+	@touch $@
+
+web/node_modules/.package-lock.json: web/package-lock.json .venv/.node
+	@echo "Installing npm packages"
+	$(BIN)/python web/build.py packages
+	@touch $@
+
+$(STATIC)/index.html: $(WEB) web/node_modules/.package-lock.json
+	@echo "Building the front-end"
+	$(BIN)/python web/build.py console
+	@touch $@
+
+$(STATIC)/ohif/.stamp: $(OHIF) web/node_modules/.package-lock.json
+	$(BIN)/python web/build.py ohif
+	@touch $@
