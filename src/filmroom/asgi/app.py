@@ -59,7 +59,7 @@ class AppSettings(Protocol):
     """The sections this room reads; `config.Settings` has them."""
 
     @property
-    def data(self) -> Path: ...
+    def blobs_folder(self) -> Path: ...
     @property
     def http(self) -> HttpSettings: ...
     @property
@@ -118,7 +118,7 @@ def create_app(
         *health.routes(archive, ready),
         *session.routes(sign_in, settings.http, about),
         *people.routes(sign_in, clock),
-        *operations.routes(archive, settings.peer_records, settings.data / "quarantine"),
+        *operations.routes(archive, settings.peer_records, settings.blobs_folder / "quarantine"),
         *(_dicomweb(archive, pool, settings) if edges is None else edges),
     ]
     routes.append(_openapi(routes))
