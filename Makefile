@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-env: .venv/.installed $(STATIC)/index.html $(STATIC)/ohif/.stamp ## server, command line, front-end and OHIF, into .venv
+env: .venv/.installed $(STATIC)/console/index.html $(STATIC)/ohif/.stamp ## server, command line, front-end and OHIF, into .venv
 
 serve: env ## a server at http://127.0.0.1:8080 and FILMROOM, port 11112, with sample studies
 	exec $(BIN)/filmroom serve --samples
@@ -77,7 +77,7 @@ web/node_modules/.package-lock.json: web/package-lock.json .venv/.node
 	$(BIN)/python web/build.py packages
 	@touch $@
 
-$(STATIC)/index.html: $(WEB) web/node_modules/.package-lock.json
+$(STATIC)/console/index.html: $(WEB) web/node_modules/.package-lock.json
 	@echo "Building the front-end"
 	$(BIN)/python web/build.py console
 	@touch $@

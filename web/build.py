@@ -21,7 +21,7 @@ from pathlib import Path
 
 WEB = Path(__file__).resolve().parent
 STATIC = WEB.parent / "src" / "filmroom" / "static"
-CONSOLE = STATIC / "index.html"
+CONSOLE = STATIC / "console" / "index.html"
 OHIF = STATIC / "ohif" / ".stamp"
 
 OLDEST_NODE = (20, 19)
