@@ -1,0 +1,131 @@
+"""What went wrong -> HTTP status and a body that helps (PS3.18 8.5, RFC 9457)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from filmroom.archive.errors import (
+    ArchiveError,
+    Conflict,
+    NotHeld,
+    Refused,
+    Unavailable,
+    Unintelligible,
+    Unsupported,
+)
+from filmroom.dicomweb.multipart import MalformedMultipart
+from filmroom.dicomweb.negotiate import NotUnderstood
+from filmroom.pixel.errors import BadParameter, Busy, NoCodec, PixelError
+
+log = logging.getLogger(__name__)
+
+HTTP_STATUS: dict[type[ArchiveError], int] = {
+    Refused: 403,
+    Unintelligible: 400,
+    Conflict: 409,
+    NotHeld: 404,
+    Unsupported: 406,
+    Unavailable: 503,
+}
+
+TITLES = {
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    406: "Not Acceptable",
+    409: "Conflict",
+    413: "Too Large",
+    415: "Unsupported Media Type",
+    416: "Range Not Satisfiable",
+    500: "Internal Error",
+    503: "Try Again Later",
+}
+
+RETRY_AFTER_SECONDS = 5
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Problem(Exception):
+    """An answer that is no success; `detail` says what the client can do about it."""
+
+    def __init__(
+        self, status: int, title: str, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def bad_request(detail: str) -> Problem:
+    """400 with this sentence."""
+    return Problem(400, TITLES[400], detail)
+
+
+def response(problem: Problem) -> Response:
+    """The problem as application/problem+json."""
+    body = {"title": problem.title, "detail": problem.detail, "status": problem.status}
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    headers |= problem.headers
+    return Response(
+        orjson.dumps(body),
+        status_code=problem.status,
+        headers=headers,
+        media_type="application/problem+json",
+    )
+
+
+def of_archive(error: ArchiveError) -> Problem:
+    """An archive error in HTTP's words; its `detail` goes to the log only."""
+    status = HTTP_STATUS.get(type(error), 500)
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.retry else {}
+    return Problem(status, TITLES[status], error.message, headers)
+
+
+def of_pixels(error: PixelError) -> Problem:
+    """A pixel error in HTTP's words."""
+    if isinstance(error, BadParameter):
+        return Problem(400, TITLES[400], error.message)
+    if isinstance(error, Busy):
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        return Problem(503, TITLES[503], error.message, headers)
+    if isinstance(error, NoCodec):
+        return Problem(406, TITLES[406], error.message)
+    return Problem(500, "These pixels cannot be processed", error.message)
+
+
+def guarded(handler: Endpoint) -> Endpoint:
+    """`handler`, with what it raises turned into answers."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            return response(problem)
+        except ArchiveError as error:
+            if error.detail:
+                log.warning(
+                    "request not served",
+                    extra={
+                        "path": request.url.path,
+                        "reason": error.message,
+                        "detail": error.detail,
+                    },
+                )
+            return response(of_archive(error))
+        except PixelError as error:
+            log.warning(
+                "pixels not served", extra={"path": request.url.path, "reason": error.message}
+            )
+            return response(of_pixels(error))
+        except (NotUnderstood, MalformedMultipart) as error:
+            return response(bad_request(str(error)))
+
+    return answer

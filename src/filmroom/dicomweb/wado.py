@@ -1,0 +1,300 @@
+"""Retrieve instances and metadata (PS3.18 10.4), and WADO-URI (PS3.18 9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from filmroom.archive.errors import NotHeld, Unsupported
+from filmroom.archive.records import Handle, Selection
+from filmroom.dicom.uids import EXPLICIT_VR_LE, is_valid_uid
+from filmroom.dicomweb import negotiate, xml
+from filmroom.dicomweb.answers import (
+    BINARY_HEADERS,
+    DOCUMENT_HEADERS,
+    INLINE_BYTES,
+    Chunk,
+    Pieces,
+    Stream,
+    byte_range,
+    document,
+    not_modified,
+    ranged,
+    read_pieces,
+    read_range,
+)
+from filmroom.dicomweb.archive_zip import entry_name, zip_chunks
+from filmroom.dicomweb.multipart import (
+    PART_TAIL,
+    closing,
+    content_type,
+    new_boundary,
+    part_head,
+)
+from filmroom.dicomweb.negotiate import AS_STORED, DICOM, JSON, XML, ZIP, Form
+from filmroom.dicomweb.problems import bad_request
+from filmroom.dicomweb.service import (
+    Service,
+    accept_of,
+    not_acceptable,
+    principal_of,
+    required_uid,
+    uid_of,
+)
+from filmroom.dicomweb.transfer import instance_chunks, target_of
+
+INSTANCE_OFFERS = (
+    'multipart/related; type="application/dicom"; transfer-syntax=*',
+    "application/zip",
+)
+SINGLE_OFFERS = (*INSTANCE_OFFERS, "application/dicom; transfer-syntax=*")
+METADATA_OFFERS = (JSON, "application/json", f'multipart/related; type="{XML}"')
+
+Plan = list[tuple[Handle, str]]  # what to send, and in which syntax (`*`: as it lies)
+
+
+async def instances(service: Service, request: Request) -> Response:
+    """GET of a study, a series or an instance: whole Part 10 files."""
+    study = required_uid(request, "study")
+    series, sop = uid_of(request, "series"), uid_of(request, "instance")
+    forms = negotiate.instance_forms(accept_of(request), single=sop is not None)
+    if not forms:
+        raise not_acceptable(SINGLE_OFFERS if sop else INSTANCE_OFFERS)
+    handles = await _selected(service, request, study, series, sop)
+    for form in forms:
+        plan = [(handle, target_of(handle, form)) for handle in handles]
+        feasible = [(handle, target) for handle, target in plan if target is not None]
+        if len(feasible) == len(plan):
+            return await _send(service, request, form, feasible, sop or series or study)
+    raise not_acceptable(SINGLE_OFFERS if sop else INSTANCE_OFFERS)
+
+
+async def _selected(
+    service: Service, request: Request, study: str, series: str | None, sop: str | None
+) -> list[Handle]:
+    retriever, principal = service.archive.retriever, principal_of(request)
+    if sop is not None:
+        return [await retriever.instance(principal, study, series, sop)]
+    selection = Selection(
+        study_instance_uids=(study,), series_instance_uids=(series,) if series else ()
+    )
+    handles = await retriever.select(principal, selection)
+    if not handles:
+        raise NotHeld("no such series in that study" if series else "no such study")
+    return handles
+
+
+async def _send(service: Service, request: Request, form: Form, plan: Plan, name: str) -> Response:
+    if form.media_type == ZIP:
+        entries = ((entry_name(handle), _file(service, handle, to)) for handle, to in plan)
+        headers = {"Content-Type": ZIP, "Content-Disposition": _attachment(f"{name}.zip")}
+        return Stream(lambda: zip_chunks(entries), {**DOCUMENT_HEADERS, **headers})
+    if form.multipart:
+        return await _multipart(service, plan)
+    return await single_file(service, request, *plan[0])
+
+
+def _attachment(name: str) -> str:
+    return f'attachment; filename="{name}"'
+
+
+def _part_type(handle: Handle, target: str) -> str:
+    syntax = handle.location.transfer_syntax_uid if target == AS_STORED else target
+    return f"{DICOM}; transfer-syntax={syntax}"
+
+
+async def single_file(service: Service, request: Request, handle: Handle, target: str) -> Response:
+    """One Part 10 file as the whole body, with byte ranges when it goes as it lies."""
+    etag = f'"{handle.etag}"' if target == AS_STORED else f'"{handle.etag}-{target}"'
+    headers = {
+        **BINARY_HEADERS,
+        "Content-Type": _part_type(handle, target),
+        "Content-Disposition": _attachment(f"{handle.sop_instance_uid}.dcm"),
+        "ETag": etag,
+    }
+    unchanged = not_modified(request, etag, headers)
+    if unchanged is not None:
+        return unchanged
+    if target != AS_STORED:
+        return Stream(await _primed(instance_chunks(service, handle, target)), headers)
+    size = handle.location.size_bytes
+    if size <= INLINE_BYTES:
+        with service.archive.retriever.open(handle) as file:
+            return ranged(request, bytes(await read_range(file.fd, 0, size)), headers, etag)
+    headers["Accept-Ranges"] = "bytes"
+    wanted = byte_range(request, size, etag)
+    first, stop = wanted or (0, size)
+    if wanted is not None:
+        headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
+    chunks = _file(service, handle, AS_STORED, first, stop)
+    status = 200 if wanted is None else 206
+    return Stream(lambda: chunks, headers, length=stop - first, status_code=status)
+
+
+async def _file(
+    service: Service, handle: Handle, target: str, first: int = 0, stop: int | None = None
+) -> AsyncIterator[Chunk]:
+    """One instance's Part 10 file, or a range of it, in chunks."""
+    if target != AS_STORED:
+        async for chunk in instance_chunks(service, handle, target):
+            yield chunk
+        return
+    end = handle.location.size_bytes if stop is None else stop
+    with service.archive.retriever.open(handle) as file:
+        async for chunk in read_pieces(file.fd, ((first, end - first),)):
+            yield chunk
+
+
+async def _primed(chunks: AsyncIterator[Chunk]) -> Callable[[], AsyncIterator[Chunk]]:
+    """The same chunks, the first two made already: what cannot be made fails before the head."""
+    first = [chunk async for chunk in _take(chunks, 2)]
+
+    async def again() -> AsyncIterator[Chunk]:
+        for chunk in first:
+            yield chunk
+        async for chunk in chunks:
+            yield chunk
+
+    return again
+
+
+async def _take(chunks: AsyncIterator[Chunk], count: int) -> AsyncIterator[Chunk]:
+    for _ in range(count):
+        try:
+            yield await anext(chunks)
+        except StopAsyncIteration:
+            return
+
+
+async def _multipart(service: Service, plan: Plan) -> Response:
+    boundary = new_boundary()
+    headers = {**BINARY_HEADERS, "Content-Type": content_type(boundary, DICOM)}
+    heads = [
+        part_head(boundary, {"Content-Type": _part_type(handle, target)}) for handle, target in plan
+    ]
+    end = closing(boundary)
+    handle, target = plan[0]
+    if len(plan) > 1:  # a study or series may grow
+        headers["Cache-Control"] = DOCUMENT_HEADERS["Cache-Control"]
+    if len(plan) == 1 and target == AS_STORED and handle.location.size_bytes <= INLINE_BYTES:
+        with service.archive.retriever.open(handle) as file:
+            body = await read_range(file.fd, 0, file.size_bytes)
+        return Pieces((heads[0], body, PART_TAIL + end), headers)
+    length = None
+    if all(target == AS_STORED for _, target in plan):
+        files = sum(handle.location.size_bytes for handle, _ in plan)
+        length = sum(map(len, heads)) + files + len(PART_TAIL) * len(plan) + len(end)
+
+    async def chunks() -> AsyncIterator[Chunk]:
+        for head, (handle, target) in zip(heads, plan, strict=True):
+            yield head
+            async for chunk in _file(service, handle, target):
+                yield chunk
+            yield PART_TAIL
+        yield end
+
+    return Stream(await _primed(chunks()), headers, length=length)
+
+
+async def metadata(service: Service, request: Request) -> Response:
+    """GET .../metadata: the headers as DICOM JSON or native XML (PS3.18 10.4.1.1.2)."""
+    study = required_uid(request, "study")
+    series, sop = uid_of(request, "series"), uid_of(request, "instance")
+    offer = negotiate.choose(accept_of(request), METADATA_OFFERS)
+    if offer is None:
+        raise not_acceptable(METADATA_OFFERS)
+    found = await service.archive.retriever.metadata(principal_of(request), study, series, sop)
+    as_xml = offer == METADATA_OFFERS[2]
+    etag = f'W/"{found.etag}{"-xml" if as_xml else ""}"'
+    headers = {**DOCUMENT_HEADERS, "ETag": etag, "Content-Type": offer}
+    unchanged = not_modified(request, etag, headers)
+    if unchanged is not None:
+        return unchanged
+    if as_xml:
+        data_sets = orjson.loads(await asyncio.to_thread(lambda: found.body))
+        return await xml_parts(data_sets, headers)
+    if found.gzipped is not None:
+        if negotiate.accepts_gzip(request.headers.get("accept-encoding")):
+            return Pieces((found.gzipped,), {**headers, "Content-Encoding": "gzip"})
+        return Pieces((await asyncio.to_thread(lambda: found.body),), headers)
+    return await document(request, found.body, offer, headers)
+
+
+async def xml_parts(
+    data_sets: Sequence[Mapping[str, object]], headers: Mapping[str, str]
+) -> Response:
+    """Data sets as a multipart of Native DICOM Model documents (PS3.18 8.6.1.2, PS3.19 A.1)."""
+    boundary = new_boundary()
+
+    def body() -> list[bytes]:
+        head = part_head(boundary, {"Content-Type": XML})
+        pieces = [piece for each in data_sets for piece in (head, xml.dumps(each), PART_TAIL)]
+        return [*pieces, closing(boundary)]
+
+    pieces = await asyncio.to_thread(body) if len(data_sets) > 10 else body()
+    return Pieces(pieces, {**headers, "Content-Type": content_type(boundary, XML)})
+
+
+async def wado_uri(service: Service, request: Request) -> Response:
+    """GET /wado?requestType=WADO&studyUID&seriesUID&objectUID (PS3.18 9.4)."""
+    params = dict(request.query_params)
+    if params.get("requestType") != "WADO":
+        raise bad_request("requestType=WADO is needed")
+    uids = [params.get(name, "") for name in ("studyUID", "seriesUID", "objectUID")]
+    if not all(map(is_valid_uid, uids)):
+        raise bad_request("studyUID, seriesUID and objectUID must each be a valid UID")
+    if "anonymize" in params:
+        raise bad_request("anonymize is not offered: nothing is sent rather than too much")
+    study, series, sop = uids
+    wanted = params.get("contentType") or request.headers.get("accept") or "*/*"
+    ranges = [each for each in negotiate.parse_accept(wanted) if each.q > 0]
+    if any(each.media_type == DICOM for each in ranges):
+        return await _uri_dicom(service, request, study, series, sop)
+    from filmroom.dicomweb import rendered
+
+    try:
+        return await rendered.render_response(
+            service.archive,
+            service.pool,
+            principal_of(request),
+            study=study,
+            series=series,
+            instance=sop,
+            frame_index=_frame_index(params),
+            params=params,
+            accept=None if wanted == "*/*" else wanted,
+            thumbnail=False,
+        )
+    except Unsupported:
+        if not any(each.media_type == "*/*" for each in ranges):
+            raise
+    return await _uri_dicom(service, request, study, series, sop)
+
+
+def _frame_index(params: Mapping[str, str]) -> int | None:
+    number = params.get("frameNumber")
+    if number is None:
+        return None
+    if not (number.isascii() and number.isdigit() and 1 <= len(number) <= 9 and int(number)):
+        raise bad_request("frameNumber is a positive integer")
+    return int(number) - 1
+
+
+async def _uri_dicom(
+    service: Service, request: Request, study: str, series: str, sop: str
+) -> Response:
+    """The Part 10 file; Explicit VR Little Endian unless transferSyntax says otherwise (9.4.1)."""
+    handle = await service.archive.retriever.instance(principal_of(request), study, series, sop)
+    wanted = request.query_params.get("transferSyntax")
+    if wanted is not None and wanted != AS_STORED and not is_valid_uid(wanted):
+        raise bad_request("transferSyntax is not a valid UID")
+    default = Form(False, DICOM, EXPLICIT_VR_LE, by_default=True)
+    asked = Form(False, DICOM, wanted) if wanted else default
+    target = target_of(handle, asked) or target_of(handle, default)
+    if target is None:
+        raise Unsupported("the instance cannot be given in that transfer syntax")
+    return await single_file(service, request, handle, target)
