@@ -39,6 +39,7 @@ LONG_VALUE_BYTES = 256 * 1024  # a longer value that is not binary becomes bulk 
 Json = dict[str, Any]
 _PIXEL_VRS = {0x7FE00008: "OF", 0x7FE00009: "OD"}
 _PIXEL_REPRESENTATION = 0x00280103
+_GROUPS_LEFT_OUT = frozenset({0x0000, 0x0002, 0xFFFE})  # commands, file meta, delimiters
 _LEFT_OUT = frozenset({0x7FE00001, 0x7FE00002, 0xFFFCFFFC})  # offset tables, padding
 _ALWAYS_INLINE = frozenset(  # palettes: viewers do not fetch them
     {0x00281201, 0x00281202, 0x00281203, 0x00281204, 0x00281221, 0x00281222, 0x00281223}
@@ -127,7 +128,7 @@ class _Reader:
         while at + 8 <= end:
             tag = n.as_read(unpack(data, at)[0])
             start, length, code = element_header(data, at, n)
-            if tag >= 0xFFFE0000 or not tag & 0xFFFF or tag < 0x00030000 or tag in _LEFT_OUT:
+            if tag >> 16 in _GROUPS_LEFT_OUT or not tag & 0xFFFF or tag in _LEFT_OUT:
                 if tag == 0xFFFEE00D:
                     end = start
                     break
@@ -144,12 +145,12 @@ class _Reader:
                 if at > end:
                     raise TooShort(at)
                 obj[name] = self.value(tag, vr, start, at, charsets, little_endian, path + name)
-                if tag == SPECIFIC_CHARACTER_SET:
-                    charsets = text.charsets(bytes(data[start:at]))
-                    if charsets:
-                        obj[name]["Value"] = [text.UTF_8]
-                elif tag == _PIXEL_REPRESENTATION:
-                    signed = obj[name].get("Value") == [1]
+            if tag == SPECIFIC_CHARACTER_SET and length != UNDEFINED:
+                charsets = text.charsets(bytes(data[start:at]))
+                if charsets:
+                    obj[name] = {"vr": "CS", "Value": [text.UTF_8]}
+            elif tag == _PIXEL_REPRESENTATION:
+                signed = obj[name].get("Value") == [1]
             in_order = in_order and tag > last
             last = tag
         if not in_order:
