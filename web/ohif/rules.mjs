@@ -35,8 +35,20 @@ export function patch(name, text) {
 }
 
 /** The page's two inline scripts as a file, so that inline scripts can stay forbidden. */
-export const BOOT = `window.PUBLIC_URL = '${BASE}';
+export const BOOT = `console.time('scriptToView');
+window.PUBLIC_URL = '${BASE}';
 window.browserImportFunction = address => import(address);
+`;
+
+/** What the configuration cannot say in JSON: the corner leads back to filmroom's own list. */
+export const BRAND = `window.config.whiteLabeling = {
+  createLogoComponentFn: React => React.createElement(
+    'a',
+    { href: '/', title: 'Back to the studies of filmroom', style: { color: '#fff', fontSize: '15px', whiteSpace: 'nowrap' } },
+    React.createElement('strong', null, 'filmroom'),
+    ' \u00b7 OHIF',
+  ),
+};
 `;
 
 /** Our index.html, with the names of the bundles taken from theirs. */
@@ -55,6 +67,7 @@ export function page(original) {
 <link rel="stylesheet" href="${BASE}${style}">
 <script src="${BASE}boot.js"></script>
 <script src="${BASE}app-config.js"></script>
+<script src="${BASE}brand.js"></script>
 <script defer src="${BASE}${script}"></script>
 </head>
 <body>

@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { transform } from 'esbuild';
-import { keep, patch, page, BOOT } from './rules.mjs';
+import { keep, patch, page, BOOT, BRAND } from './rules.mjs';
 import { notices } from './notices.mjs';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
@@ -94,6 +94,7 @@ async function build(out, work) {
   }));
   await lay(out, 'index.html', Buffer.from(page(readFileSync(join(dist, 'index.html'), 'utf8'))));
   await lay(out, 'boot.js', Buffer.from(BOOT));
+  await lay(out, 'brand.js', Buffer.from(BRAND));
   writeFileSync(join(out, 'LICENSE'), readFileSync(join(unpacked, 'LICENSE')));
   await lay(out, 'THIRD-PARTY-NOTICES.txt', Buffer.from(notices(PINNED, scripts)));
 }

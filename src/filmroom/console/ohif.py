@@ -37,6 +37,8 @@ def ohif_config() -> dict[str, Any]:
         "showStudyList": True,
         "extensions": [],
         "modes": [],
+        # No eleven-step tour over somebody's images.
+        "customizationService": {"global": {"ohif.tours": {"$set": []}}},
         "maxNumberOfWebWorkers": 3,
         "showWarningMessageForCrossOrigin": False,
         "showCPUFallbackMessage": True,
