@@ -1,0 +1,36 @@
+"""A line that counts, on a terminal only: for work whose end is not known beforehand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Show = Callable[[int, str], None]
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Show]:
+    """`with counting("importing") as show: show(12, "10 new")`."""
+    if not sys.stderr.isatty():
+        yield lambda count, note: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,.0f}"),
+        TextColumn("{task.fields[note]}", markup=False),
+        TextColumn("{task.fields[speed]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, note="", speed="")
+
+        def show(count: int, note: str) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=count, note=note, speed=f"{speed:,.0f}/s" if speed else "")
+
+        yield show
