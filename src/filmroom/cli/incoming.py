@@ -12,8 +12,9 @@ from typing import IO
 
 from filmroom.dicom import part10
 from filmroom.dicom.uids import is_valid_uid
-from filmroom.dimse.association import AssociationInfo, PresentationContext
+from filmroom.dimse.association import AssociationInfo
 from filmroom.dimse.messages import CStoreRequest, CStoreResponse, answer
+from filmroom.dimse.negotiation import PresentationContext
 
 SUCCESS, OUT_OF_RESOURCES, IDENTIFIER_MISMATCH = 0x0000, 0xA700, 0xA900
 
@@ -34,7 +35,7 @@ class Folder:
 
 
 class FileSink:
-    """One instance on its way into a file (dimse.server.StoreSink)."""
+    """One instance on its way into a file (dimse.exchange.StoreSink)."""
 
     def __init__(
         self, folder: Folder, request: CStoreRequest, transfer_syntax_uid: str, source: str

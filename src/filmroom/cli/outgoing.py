@@ -55,7 +55,7 @@ class Outgoing:
 
 
 class StreamSource:
-    """A data set read from a stream (dimse.server.Source)."""
+    """A data set read from a stream (dimse.exchange.Source)."""
 
     def __init__(
         self, stream: IO[bytes], size: int, archive: zipfile.ZipFile | None = None

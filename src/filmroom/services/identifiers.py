@@ -80,13 +80,16 @@ def read_find(
     row: Row,
     negotiated: Negotiated,
     *,
-    matched_sequences: frozenset[str] = frozenset(),
+    matched_sequences: Mapping[str, frozenset[str]] | None = None,
 ) -> FindRequest:
-    """Understand a C-FIND identifier; BadIdentifier when it is none of this SOP class."""
+    """Understand a C-FIND identifier; BadIdentifier when it is none of this SOP class.
+
+    matched_sequences: the sequences that can be matched, with the keywords inside them.
+    """
     keys = _read(identifier, transfer_syntax_uid)
     level = _level(keys, row)
     charset = _charset(keys)
-    reader = _KeyReader(level, text.charsets(charset), negotiated.fuzzy, matched_sequences)
+    reader = _KeyReader(level, text.charsets(charset), negotiated.fuzzy, matched_sequences or {})
     for tag in sorted(keys):
         reader.read(keys[tag])
     if not negotiated.relational:
@@ -138,7 +141,7 @@ class _KeyReader:
         level: Level,
         charsets: tuple[str, ...],
         fuzzy: bool,
-        matched_sequences: frozenset[str],
+        matched_sequences: Mapping[str, frozenset[str]],
     ) -> None:
         self._level = level
         self._charsets = charsets
@@ -165,8 +168,8 @@ class _KeyReader:
 
     def _match(self, keyword: str, vr: str, element: Element, *, supported: bool) -> None:
         if vr == "SQ":
-            match = self._match_sequence(element)
-            supported = keyword in self._matched_sequences
+            match = self._match_sequence(keyword, element)
+            supported = True
         else:
             match = self._match_value(keyword, vr, element.raw)
         if match is None:
@@ -181,29 +184,23 @@ class _KeyReader:
             return None
         if vr in BINARY_VRS:
             return Single(value.hex())  # never indexed: reported as unsupported
-        wanted = text.decode(value, vr, self._charsets).strip(" \0")
-        try:
-            return parse_match(keyword, vr, wanted, fuzzy=self._fuzzy) if wanted else None
-        except Malformed as error:
-            raise BadIdentifier(f"{keyword}: {error}", _tag_of(keyword)) from None
+        wanted = text.decode(value, vr, self._charsets)
+        return parse_match(keyword, vr, wanted, fuzzy=self._fuzzy)
 
-    def _match_sequence(self, element: Element) -> Match | None:
+    def _match_sequence(self, keyword: str, element: Element) -> Match | None:
         """The keys of the one item (PS3.4 C.2.2.2.6); none of them filled: no match."""
+        matched = self._matched_sequences.get(keyword, frozenset())
         found: dict[str, Match] = {}
         for inner in element.items[0].values() if element.items else ():
-            attribute = _known(inner.tag)
-            if attribute is None or inner.vr == "SQ":
+            name = vrs.keyword_of(inner.tag)
+            match = self._match_value(name, vrs.vr_of(inner.tag), inner.raw)
+            if match is None:
                 continue
-            match = self._match_value(attribute[0], attribute[1], inner.raw)
-            if match is not None:
-                found[attribute[0]] = match
+            if name in matched:
+                found[name] = match
+            else:
+                self.unsupported.append(f"{keyword}.{name or f'{inner.tag:08X}'}")
         return Items(found) if found else None
-
-
-def _known(tag: int) -> tuple[str, str] | None:
-    """(keyword, VR) of any attribute of PS3.6."""
-    keyword = vrs.keyword_of(tag)
-    return (keyword, vrs.vr_of(tag)) if keyword else None
 
 
 def _read(identifier: bytes, transfer_syntax_uid: str) -> DataSet:
@@ -271,8 +268,3 @@ def _unique_values(keys: DataSet, level: Level) -> tuple[str, ...]:
 
 def _unique_tag(level: Level) -> int:
     return BY_KEYWORD[level.unique_key].tag
-
-
-def _tag_of(keyword: str) -> int:
-    known = BY_KEYWORD.get(keyword)
-    return known.tag if known else COMPUTED[keyword][0]

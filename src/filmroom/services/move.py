@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from filmroom.archive.access import Principal
+from filmroom.archive.errors import ArchiveError
 from filmroom.archive.records import Handle, Peer
 from filmroom.dimse.client import ClientAssociation, associate
 from filmroom.dimse.errors import DimseError
+from filmroom.dimse.exchange import Exchange
 from filmroom.dimse.messages import CMoveRequest
-from filmroom.dimse.server import Exchange
 from filmroom.services import outcomes
 from filmroom.services.peers import AddressBook
 from filmroom.services.query_retrieve import Retrieval, Retriever
@@ -139,7 +140,7 @@ class _Mover:
                 sent += await self._store(association, prepared)
                 await self._retrieval.tell()
             await association.release()
-        except DimseError as error:
+        except (DimseError, ArchiveError, EOFError) as error:  # lost, or a file ended early
             self._note_trouble(error)
         finally:
             queue.close()
@@ -169,6 +170,6 @@ class _Mover:
             self._retrieval.counts.note(handle, status)
         return 1
 
-    def _note_trouble(self, error: DimseError) -> None:
+    def _note_trouble(self, error: Exception) -> None:
         log.warning("C-MOVE to %s: %s", self._peer.ae_title, error)
         self.trouble = f"{self._peer.ae_title}: {error}"

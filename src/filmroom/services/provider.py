@@ -1,6 +1,6 @@
 """What the DIMSE server asks of filmroom: who may associate with what, and then the deeds.
 
-Implements dimse.server.Provider. Rights are looked up when a peer associates: a service it
+Implements dimse.exchange.Provider. Rights are looked up when a peer associates: a service it
 may not use is refused as a presentation context (user rejection), so that a client sees at
 once what it may do. The deeds ask again and answer 0124.
 """
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 from filmroom.archive.access import Action, Principal
 from filmroom.archive.archive import Archive
 from filmroom.dimse.association import AssociationInfo
+from filmroom.dimse.exchange import Exchange, StoreSink
 from filmroom.dimse.messages import (
     CEchoRequest,
     CFindRequest,
@@ -31,12 +33,14 @@ from filmroom.dimse.negotiation import (
     Reject,
     ServiceTerms,
 )
-from filmroom.dimse.server import Exchange, StoreSink
+from filmroom.index.where import MATCHED_SEQUENCES
 from filmroom.services import outcomes, query_retrieve, storage
 from filmroom.services.move import Sending, move
 from filmroom.services.suboperations import Transcode
 from filmroom.services.table import TABLE, Service, row_for
 
+MATCHED = {name: frozenset(sequence.items) for name, sequence in MATCHED_SEQUENCES.items()}
+MOST_BYTES = 6  # of application information that mean something
 STORAGE_TERMS = b"\x02\0\x03\0\0\0"  # full storage, signatures kept bit by bit  PS3.4 B.3.1.1
 
 
@@ -46,7 +50,7 @@ class Settings:
 
     ae_titles: tuple[str, ...] = ("FILMROOM",)  # all answer on the one port
     accept_unknown_sop_classes: bool = True  # store what looks like a storage class
-    fuzzy_names: bool = False  # match names semantically even when not negotiated
+    fuzzy_names: bool = True  # agree to semantic matching of names when it is asked for
     max_operations: int = 8  # outstanding, where a peer asks for a window  PS3.7 D.3.3.3
 
 
@@ -82,7 +86,11 @@ class Provider:
         if not principal.may:
             return CALLING_AE_TITLE_NOT_RECOGNIZED
         return Policy(
-            sop_classes=terms_for(principal.may, self._settings.accept_unknown_sop_classes),
+            sop_classes=terms_for(
+                principal.may,
+                self._settings.accept_unknown_sop_classes,
+                self._settings.fuzzy_names,
+            ),
             max_operations=self._settings.max_operations,
         )
 
@@ -113,7 +121,7 @@ class Provider:
                 row=row,
                 finder=self._archive.finder,
                 principal=principal,
-                fuzzy_names=self._settings.fuzzy_names,
+                matched_sequences=MATCHED,
             )
         elif isinstance(request, CGetRequest) and row and service is Service.GET:
             await query_retrieve.get(
@@ -140,7 +148,7 @@ class Provider:
             await exchange.respond(_not_ours(request))
 
 
-def _not_ours(request: Request) -> object:
+def _not_ours(request: Request) -> Any:
     if isinstance(request, CFindRequest | CGetRequest | CMoveRequest):
         return answer(
             request, outcomes.SOP_CLASS_NOT_SUPPORTED, "Not a service of this presentation context"
@@ -151,9 +159,10 @@ def _not_ours(request: Request) -> object:
 class _Terms(Mapping[str, ServiceTerms]):
     """SOP class -> terms for a peer with certain rights; also for classes never heard of."""
 
-    def __init__(self, may: frozenset[Action], accept_unknown: bool) -> None:
+    def __init__(self, may: frozenset[Action], accept_unknown: bool, fuzzy: bool) -> None:
         self._may = may
         self._accept_unknown = accept_unknown
+        self._fuzzy = fuzzy
 
     def __getitem__(self, sop_class_uid: str) -> ServiceTerms:
         row = row_for(sop_class_uid, accept_unknown=self._accept_unknown)
@@ -164,7 +173,7 @@ class _Terms(Mapping[str, ServiceTerms]):
             row.transfer_syntaxes,
             scu=row.scp and row.action in self._may,
             scp=store and Action.RETRIEVE in self._may,  # receives C-GET sub-operations
-            extended=EXTENDED.get(row.service),
+            extended=_extended(row.service, self._fuzzy),
             allowed=row.action in self._may or (store and Action.RETRIEVE in self._may),
         )
 
@@ -176,26 +185,25 @@ class _Terms(Mapping[str, ServiceTerms]):
 
 
 @lru_cache(maxsize=64)
-def terms_for(may: frozenset[Action], accept_unknown: bool) -> Mapping[str, ServiceTerms]:
+def terms_for(
+    may: frozenset[Action], accept_unknown: bool = True, fuzzy: bool = True
+) -> Mapping[str, ServiceTerms]:
     """The terms on which a peer with these rights is served."""
-    return _Terms(may, accept_unknown)
+    return _Terms(may, accept_unknown, fuzzy)
 
 
-def _agree(supported: int) -> Callable[[bytes], bytes]:
-    """Answer application information: the first `supported` bytes as asked, the rest no."""
+def _extended(service: Service, fuzzy: bool) -> Callable[[bytes], bytes] | None:
+    """How application information of this service is answered, where it has any."""
+    if service is Service.STORAGE:
+        return lambda asked: STORAGE_TERMS[: len(asked)]
+    supported = {
+        Service.FIND: 3 if fuzzy else 2,  # relational, date-time, fuzzy  PS3.4 C.5.1.1
+        Service.MOVE: 1,  # relational  PS3.4 C.5.2.1
+        Service.GET: 1,  # relational  PS3.4 C.5.3.1
+    }.get(service)
+    return partial(_agree, supported) if supported else None
 
-    def reply(asked: bytes) -> bytes:
-        return bytes(
-            int(at < supported and byte == 1) for at, byte in enumerate(asked[:MOST_BYTES])
-        )
 
-    return reply
-
-
-MOST_BYTES = 6
-EXTENDED: Mapping[Service, Callable[[bytes], bytes]] = {
-    Service.STORAGE: lambda asked: STORAGE_TERMS[: len(asked)],
-    Service.FIND: _agree(3),  # relational, combined date-time, fuzzy names  PS3.4 C.5.1.1
-    Service.MOVE: _agree(1),  # relational  PS3.4 C.5.2.1
-    Service.GET: _agree(1),  # relational  PS3.4 C.5.3.1
-}
+def _agree(supported: int, asked: bytes) -> bytes:
+    """The first `supported` bytes as asked, the rest no."""
+    return bytes(int(at < supported and byte == 1) for at, byte in enumerate(asked[:MOST_BYTES]))

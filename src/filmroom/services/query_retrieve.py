@@ -7,14 +7,14 @@ two responses. Archive errors become statuses here; anything else is the server'
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from filmroom.archive.access import Action, Principal, demand
 from filmroom.archive.errors import ArchiveError
 from filmroom.archive.records import Handle, Query, Selection
+from filmroom.dimse.exchange import Exchange
 from filmroom.dimse.messages import CFindRequest, CGetRequest, CMoveRequest, CStoreRequest, answer
-from filmroom.dimse.server import Exchange
 from filmroom.services import outcomes
 from filmroom.services.answers import Answerer, failed_list
 from filmroom.services.identifiers import (
@@ -54,8 +54,7 @@ async def find(
     row: Row,
     finder: Finder,
     principal: Principal,
-    fuzzy_names: bool = False,
-    matched_sequences: frozenset[str] = frozenset(),
+    matched_sequences: Mapping[str, frozenset[str]] | None = None,
 ) -> None:
     """Answer a C-FIND-RQ: a pending response per match, then the final one."""
 
@@ -66,8 +65,6 @@ async def find(
 
     syntax = exchange.context.transfer_syntax
     negotiated = Negotiated.from_bytes(exchange.info.extended.get(row.sop_class_uid, b""))
-    if fuzzy_names:
-        negotiated = Negotiated(negotiated.relational, negotiated.combined_datetime, True)
     try:
         demand(principal, Action.QUERY)
         asked = read_find(identifier, syntax, row, negotiated, matched_sequences=matched_sequences)

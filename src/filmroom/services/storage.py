@@ -12,8 +12,9 @@ from typing import Protocol
 from filmroom.archive.access import Action, Principal, demand
 from filmroom.archive.errors import ArchiveError
 from filmroom.archive.records import Origin, Stored
-from filmroom.dimse.association import AssociationInfo, PresentationContext
+from filmroom.dimse.association import AssociationInfo
 from filmroom.dimse.messages import CStoreRequest, CStoreResponse, answer
+from filmroom.dimse.negotiation import PresentationContext
 from filmroom.services import outcomes
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Ingest(Protocol):
 
 
 class ArchiveSink:
-    """One C-STORE on its way into the archive. Implements dimse.server.StoreSink."""
+    """One C-STORE on its way into the archive. Implements dimse.exchange.StoreSink."""
 
     def __init__(self, intake: Intake, request: CStoreRequest, origin: Origin) -> None:
         self._intake = intake
@@ -71,8 +72,8 @@ class ArchiveSink:
         except BaseException:
             self._intake.abandon()
             raise
-        status, comment = outcomes.C_STORE_OUTCOME[stored.outcome]
-        return answer(self._request, status, comment)
+        response: CStoreResponse = answer(self._request, *outcomes.C_STORE_OUTCOME[stored.outcome])
+        return response
 
     def abandon(self) -> None:
         """The peer left in the middle: as if it had never begun."""
@@ -136,4 +137,5 @@ def _failed(request: CStoreRequest, error: ArchiveError, origin: Origin) -> CSto
         error.message,
         f" [{error.detail}]" if error.detail else "",
     )
-    return answer(request, status, outcomes.comment_of(error))
+    response: CStoreResponse = answer(request, status, outcomes.comment_of(error))
+    return response

@@ -19,7 +19,7 @@ from filmroom.archive.errors import ArchiveError, Unsupported
 from filmroom.archive.records import Handle
 from filmroom.archive.retrieve import OpenFile
 from filmroom.dicom import uids
-from filmroom.dimse.association import PresentationContext
+from filmroom.dimse.negotiation import PresentationContext
 from filmroom.services import outcomes
 
 log = logging.getLogger(__name__)
