@@ -8,7 +8,7 @@ and sends whatever the other methods return. RemoteProtocolError from `next_even
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -51,6 +51,28 @@ class AssociationInfo:
     implementation_uid: str = ""
     implementation_version: str = ""
     id: int = field(default_factory=lambda: next(_numbers))
+
+
+def describe(
+    proposal: pdu.Proposal, answer: pdu.Answer, *, address: str, is_requestor: bool
+) -> AssociationInfo:
+    """What is worth knowing of an association; of a user identity never its passcode."""
+    terms = agreed(proposal, answer)
+    theirs = answer.user if is_requestor else proposal.user
+    identity = proposal.user.user_identity
+    return AssociationInfo(
+        calling_ae_title=proposal.calling_ae_title,
+        called_ae_title=proposal.called_ae_title,
+        address=address,
+        max_length=theirs.max_length,
+        contexts=terms.contexts,
+        operations=terms.operations,
+        extended=terms.extended,
+        proposed_extended=proposal.user.extended,
+        user_identity=replace(identity, secondary=b"") if identity else None,
+        implementation_uid=theirs.implementation_uid,
+        implementation_version=theirs.implementation_version,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ response that belongs to a request.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, get_args
 
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -304,6 +304,8 @@ Response: TypeAlias = (
     | UnknownResponse
 )
 Message: TypeAlias = Request | Response | CCancelRequest
+
+REQUESTS: frozenset[type[Any]] = frozenset(get_args(Request))
 
 KNOWN: dict[int, type[Any]] = {
     kind.COMMAND_FIELD: kind

@@ -73,7 +73,7 @@ class ServiceTerms:
 
     `transfer_syntaxes` None means any that the dicom room knows. `scu` and `scp` say which roles
     the requestor may play. `extended` answers its application information, None for no answer.
-    Not `allowed` is a class that we know and that this peer may not use: user rejection.
+    `allowed` False refuses the context as a user would (result 1), not for lack of support.
     """
 
     transfer_syntaxes: frozenset[str] | None = None
