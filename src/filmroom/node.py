@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
 import signal
+import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filmroom import __version__, observe
+from filmroom.archive.access import Action
 from filmroom.archive.archive import Archive
 from filmroom.archive.committer import Committer, Duplicates
-from filmroom.archive.errors import ArchiveError, Unavailable
+from filmroom.archive.convert import data_set_as
+from filmroom.archive.errors import ArchiveError
 from filmroom.archive.find import Finder
 from filmroom.archive.ingest import Ingest
 from filmroom.archive.metadata import Settler
-from filmroom.archive.records import NewInstance, Origin
+from filmroom.archive.records import Handle, NewInstance, Origin
 from filmroom.archive.reindex import Report, adopt
 from filmroom.archive.retrieve import Retriever
+from filmroom.asgi import HttpServer, create_app
 from filmroom.blobs.filesystem import FilesystemBlobs
 from filmroom.config import Settings
+from filmroom.dimse.server import Server, ServerSettings
 from filmroom.index.queries import open_index
+from filmroom.pixel.pool import Pool
+from filmroom.security import tls
+from filmroom.services.move import Sending
+from filmroom.services.peers import AddressBook
+from filmroom.services.provider import Provider
+from filmroom.services.provider import Settings as ServiceSettings
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +78,7 @@ class Storeroom:
             self.blobs,
             Duplicates(settings.archive.duplicates),
             quarantine_max_bytes=settings.archive.quarantine_max_bytes,
+            observe=_observe_batch,
             stored=self._stored,
         )
         self.archive = Archive(
@@ -114,6 +127,201 @@ class Storeroom:
 
     def _stored(self, instance: NewInstance) -> None:
         self.archive.retriever.forget(instance.instance.uid)
+        observe.STORED_BYTES.labels(instance.origin.kind).inc(instance.location.size_bytes)
+
+
+class Node:
+    """A whole filmroom: storeroom, pixel workers, DIMSE and HTTP doors."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises DataFolderInUse, ArchiveError (index), OSError (folder)."""
+        self.settings = settings
+        self.room = Storeroom(settings)
+        self.first_password: str | None = None
+        self._state = "starting"
+        self._pool = Pool(settings.pixel.workers)
+        retriever = self.room.archive.retriever
+        self._settler = Settler(
+            self.room.index,
+            retriever.shelf,
+            retriever.header,
+            self.room.clock,
+            settings.archive.quiet_seconds,
+        )
+        book = AddressBook(settings.peer_records, unknown_peers=_rights(settings))
+        provider = Provider(
+            self.room.archive,
+            Sending(book, ssl_context=_client_tls(settings)),
+            ServiceSettings(
+                settings.dimse.ae_titles,
+                settings.dimse.accept_unknown_sop_classes,
+                settings.query.fuzzy_names,
+            ),
+            transcode=self._transcode,
+        )
+        self._book = book
+        self._dimse = [Server(provider, terms) for terms in _listeners(settings)]
+        self._http: HttpServer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def dimse_port(self) -> int:
+        """The port that DIMSE listens on."""
+        return self._dimse[0].port
+
+    @property
+    def http_url(self) -> str:
+        """Where people find the web pages."""
+        return self._http.url if self._http is not None else ""
+
+    async def start(self) -> None:
+        """Open all doors; returns when both answer. Raises OSError for a port in use."""
+        self.room.open()
+        self._settler.start()
+        await asyncio.to_thread(self._book.warm)
+        for server in self._dimse:
+            await server.start()
+        app = create_app(
+            self.room.archive,
+            self._pool,
+            self.settings,
+            dimse_port=self.dimse_port,
+            ready=lambda: self._state,
+            clock=self.room.clock,
+        )
+        self.first_password = await asyncio.to_thread(app.sign_in.users.make_first)
+        self._http = HttpServer(app, self.settings.http)
+        await asyncio.to_thread(self._http.start)
+        self._state = ""
+        if self.settings.samples and not self.room.index.statistics().instances:
+            self._begin(self._store_samples())
+
+    async def stop(self) -> None:
+        """Close all doors, finish what is in progress, let go of everything."""
+        self._state = "stopping"
+        for task in self._tasks:
+            task.cancel()
+        if self._http is not None:
+            await asyncio.to_thread(self._http.stop, GRACE_SECONDS)
+        for server in self._dimse:
+            await server.stop(GRACE_SECONDS)
+        self._settler.stop()
+        self._pool.close()
+        self.room.close()
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _store_samples(self) -> None:
+        """Sample studies for a newcomer; through the one door, like anything else."""
+        from filmroom.acquire import samples  # brings pydicom: not on the way to being ready
+
+        files = samples.sample_files(today=datetime.now(UTC).date())
+        while (file := await asyncio.to_thread(next, files, None)) is not None:
+            intake = self.room.archive.ingest.open_file(Origin("samples"))
+            try:
+                intake.write(file)
+                await intake.commit()
+            except ArchiveError as error:
+                intake.abandon()
+                log.warning("a sample was not stored", extra={"detail": error.message})
+        held = self.room.index.statistics()
+        log.info("sample studies stored", extra={"count": held.instances})
+
+    async def _transcode(self, handle: Handle, transfer_syntax_uid: str) -> bytes:
+        """A stored data set in another transfer syntax, for receivers that refuse its own."""
+        retriever = self.room.archive.retriever
+        pieces = data_set_as(retriever, self._pool, handle, transfer_syntax_uid)
+        return b"".join([piece async for piece in pieces])
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    observe.configure_logging(settings.log.format, settings.log.level)
+    try:
+        node = Node(settings)
+    except (DataFolderInUse, ArchiveError) as error:
+        print(f"filmroom: {error}", file=sys.stderr)
+        return 1
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        return runner.run(_serve(node))
+
+
+async def _serve(node: Node) -> int:
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    try:
+        await node.start()
+    except OSError as error:
+        print(f"filmroom: cannot listen: {error}", file=sys.stderr)
+        await node.stop()
+        return 1
+    print(_welcome(node), flush=True)
+    await ending.wait()
+    log.info("stopping")
+    await node.stop()
+    return 0
+
+
+def _welcome(node: Node) -> str:
+    """What a person who started us needs to know."""
+    dimse = node.settings.dimse
+    lines = [
+        f"filmroom {__version__}",
+        f"  web       {node.http_url}/",
+        f"  DICOM     {', '.join(dimse.ae_titles)} at {dimse.host}:{node.dimse_port}",
+        f"  data      {node.settings.data}",
+    ]
+    if node.first_password is not None:
+        lines.append(f"  sign in   admin / {node.first_password}   (shown once)")
+    return "\n".join(lines)
+
+
+def _observe_batch(instances: int, seconds: float) -> None:
+    observe.BATCH_SECONDS.observe(seconds)
+    observe.BATCH_INSTANCES.observe(instances)
+
+
+def _rights(settings: Settings) -> frozenset[Action]:
+    return frozenset(Action(word) for word in settings.dimse.unknown_peers)
+
+
+def _listeners(settings: Settings) -> Iterator[ServerSettings]:
+    """The plain port, and the TLS port when there is a certificate."""
+    dimse = settings.dimse
+    plain = ServerSettings(
+        host=dimse.host,
+        port=dimse.port,
+        artim_seconds=dimse.artim_seconds,
+        idle_seconds=dimse.idle_seconds,
+        max_associations=dimse.max_associations,
+        max_per_peer=dimse.max_per_peer,
+    )
+    yield plain
+    if dimse.tls_certificate is not None:
+        context = tls.server_context(dimse.tls_certificate, dimse.tls_key, client_ca=dimse.tls_ca)
+        yield replace(plain, port=dimse.tls_port, ssl=context)
+
+
+def _client_tls(settings: Settings) -> ssl.SSLContext | None:
+    """For peers that are called over TLS; our certificate is shown where we have one."""
+    if not any(peer.tls for peer in settings.peer_records):
+        return None
+    dimse = settings.dimse
+    return tls.client_context(ca=dimse.tls_ca, certificate=dimse.tls_certificate, key=dimse.tls_key)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # not on this platform
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 def _hold(path: Path) -> int:

@@ -75,8 +75,8 @@ class MetadataShelf:
             raise NotHeld("no such study")
         parts = []
         for uid, members in groupby(handles, key=lambda handle: handle.series_instance_uid):
-            shelved = self._index.series_metadata(study, uid)
-            parts.append(shelved or self._build(list(members), header))
+            ready = self._index.series_metadata(study, uid)
+            parts.append(ready or self._build(list(members), header))
         if len(parts) == 1:
             return Metadata(None, parts[0].gzipped, parts[0].etag)
         joined = b",".join(gzip.decompress(part.gzipped)[1:-1] for part in parts)

@@ -21,11 +21,11 @@ from filmroom.archive.examine import INFLATED_BYTES
 from filmroom.archive.metadata import Metadata, MetadataShelf, header_json
 from filmroom.archive.records import Handle, Selection
 from filmroom.archive.stores import Blobs, Index
-from filmroom.dicom import dicomjson
+from filmroom.dicom import dicomjson, frames
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.frames import FrameTable
 from filmroom.dicom.scan import inflate, scan
-from filmroom.dicom.uids import TRANSFER_SYNTAXES
+from filmroom.dicom.uids import EXPLICIT_VR_LE, TRANSFER_SYNTAXES
 
 _REMEMBERED = 16_384  # handles
 _REMEMBERED_FRAMES_BYTES = 64 * 1024  # of one handle's frame table; larger ones are asked anew
@@ -169,15 +169,13 @@ class Retriever:
 
     def _frame_of_deflated(self, handle: Handle, frame_index: int) -> bytes:
         """A deflated data set has no ranges on disk: inflate it and look there."""
-        from filmroom.dicom import frames
-
         syntax = TRANSFER_SYNTAXES[handle.location.transfer_syntax_uid]
         if not syntax.deflated:
             raise NotHeld("the instance has no frames")
         data_set = self._inflated(handle)
         try:
             found = scan(data_set, syntax.uid, complete=True)
-            table = frames.build_native(found, data_set)
+            table = frames.build(found, data_set, EXPLICIT_VR_LE)
         except Malformed as error:
             raise Unintelligible(str(error)) from error
         if table is None or not 0 <= frame_index < table.frames:
