@@ -87,6 +87,10 @@ def _codec(term: str) -> str:
     return _CODECS.get(term.replace("ISO 2022 IR", "ISO_IR"), "ascii")
 
 
+def _strict_codec(term: str) -> str:
+    return "ascii" if term in ("", "ISO 2022 IR 6", "ISO_IR 6") else _codec(term)
+
+
 def decode(raw: bytes, vr: str, charsets: tuple[str, ...]) -> str:
     """The text of a value field, padding removed; several values stay joined by a backslash.
 
@@ -117,8 +121,8 @@ def _decode(raw: bytes, charsets: tuple[str, ...]) -> str:
 def _decode_iso_2022(raw: bytes, charsets: tuple[str, ...]) -> str:
     """Code extension by escape sequences (PS3.5 6.1.2.5)."""
     pieces = _ESCAPE.split(raw)
-    initial = _codec(charsets[0])
-    g1 = initial
+    initial = _strict_codec(charsets[0])
+    g1 = _codec(charsets[0])
     text = [_single(pieces[0], initial, g1)[0]]
     for escape, piece in zip(pieces[1::2], pieces[2::2], strict=True):
         if escape in _ESCAPES_TO_KANJI:
@@ -139,7 +143,7 @@ def _single(piece: bytes, initial: str, g1: str) -> tuple[str, str]:
     Where `initial` has no G1 of its own the last one is kept: writers forget to repeat it.
     """
     decoded = piece.decode(g1, "replace")
-    if g1 == initial or initial == "latin_1":
+    if g1 == initial or initial == "ascii":
         return decoded, g1
     cut = _DELIMITERS.search(decoded)
     if cut is None:
@@ -156,8 +160,7 @@ def encode(text: str, vr: str, charsets: tuple[str, ...]) -> bytes:
     if len(charsets) > 1 and vr not in ("CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"):
         return _encode_iso_2022(text, charsets)
     term = charsets[0] if charsets else ""
-    codec = "ascii" if term in ("", "ISO_IR 6", "ISO 2022 IR 6") else _codec(term)
-    return text.encode(codec, "replace")
+    return text.encode(_strict_codec(term), "replace")
 
 
 def _encode_iso_2022(text: str, charsets: tuple[str, ...]) -> bytes:
@@ -191,10 +194,6 @@ def _encode_component(text: str, charsets: tuple[str, ...]) -> bytes:
 
 def _is_kanji(term: str) -> bool:
     return _codec(term).startswith("iso2022")
-
-
-def _strict_codec(term: str) -> str:
-    return "ascii" if term in ("", "ISO 2022 IR 6", "ISO_IR 6") else _codec(term)
 
 
 def _term_for(character: str, active: str, charsets: tuple[str, ...]) -> str:
