@@ -59,7 +59,10 @@ class Gate:
             return
         limit = self._limit(scope)
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length[:20]) > limit:
+        if not length.isdecimal():
+            await problem(400, "Content-Length is not a number")(scope, receive, send)
+            return
+        if len(length) > 19 or int(length) > limit:
             await too_large(limit)(scope, receive, send)
             return
         await self._app(scope, _bounded(receive, limit), send)

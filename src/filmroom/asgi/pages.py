@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from filmroom.console.answers import problem
 from filmroom.console.ohif import ohif_script
 
 STATIC = Path(__file__).parent.parent / "static"
+_IS_FILE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")  # a UID has dots too, but digits after them
 _MISSING = """<!doctype html><html lang="en"><meta charset="utf-8"><title>filmroom</title>
 <p>This installation has no {what}: it was built without it. <code>make env</code> in a checkout
 builds it; the published wheel carries it. Everything else works.</p></html>
@@ -66,7 +68,7 @@ class Pages:
 def _found(shelf: Shelf, request: Request, what: str) -> ASGIApp:
     name = request.path_params["path"]
     asset = shelf.get(name)
-    if asset is None and "." not in name.rpartition("/")[2]:
+    if asset is None and not _IS_FILE.search(name):
         # The page reads its own address: whatever stands there, it is the same file.
         asset = shelf.get("index.html")
         if asset is None:

@@ -31,16 +31,15 @@ class Users:
         """Make the administrator if there is no account at all.
 
         Returns the password made for him, to be shown once; None when it was configured
-        or when there are accounts already.
+        or when there are accounts already. Unintelligible when the configured one is weak.
         """
         if self._index.users():
             return None
         given = self._settings.admin_password
-        password = given.get_secret_value() if given else make_password()
-        if not password:
-            raise Unintelligible("[security] admin_password is empty")
+        password = make_password() if given is None else given.get_secret_value()
+        judge(password, FIRST, self._settings.min_password_length)
         self._index.put_user(User(FIRST, self._hasher.hash(password), "admin"))
-        return None if given else password
+        return password if given is None else None
 
     def all(self) -> list[User]:
         """Every account, by name."""
