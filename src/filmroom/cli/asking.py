@@ -6,9 +6,11 @@ tools.py. Progress bars are drawn on standard error when that is a terminal.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +22,8 @@ from filmroom.dicom.elements import charsets_of, read_data_set
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.models import Root
 from filmroom.dimse.client import ClientAssociation, associate
-from filmroom.dimse.messages import is_pending
+from filmroom.dimse.errors import AssociationRejected, ConnectFailed, DimseError, NoAnswer
+from filmroom.dimse.messages import CFindRequest, is_pending
 from filmroom.services import outcomes
 
 FIND = {Root.PATIENT: uids.PATIENT_ROOT_FIND, Root.STUDY: uids.STUDY_ROOT_FIND}
@@ -28,8 +31,18 @@ IMPLICIT = [uids.IMPLICIT_VR_LE]  # the one every peer must take  PS3.5 10.1
 MOST_PROBLEMS = 20  # told in full; there may be thousands of the same
 
 
+REJECTED = {  # (source, reason) of a rejection -> what to do  PS3.8 9.3.4
+    (1, 3): "; the peer must be told of it, or give another with --calling",
+    (1, 7): "; give the right one with --called",
+}
+
+
 class Trouble(Exception):
     """A request ended without what was asked for; the message says what to do."""
+
+
+class NoAssociation(Trouble):
+    """The peer could not be reached, or would not associate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +59,37 @@ class Peer:
     async def associate(
         self, contexts: Sequence[tuple[str, list[str]]], **more: Any
     ) -> ClientAssociation:
-        """Open an association; DimseError says what is wrong."""
-        return await associate(
-            self.host,
-            self.port,
-            calling=self.calling,
-            called=self.called,
-            contexts=contexts,
-            connect_timeout=min(self.timeout, 10.0),
-            timeout=self.timeout,
-            ssl=ssl.create_default_context() if self.tls else None,
-            **more,
-        )
+        """Open an association; Trouble says what is wrong and what to do about it."""
+        try:
+            return await associate(
+                self.host,
+                self.port,
+                calling=self.calling,
+                called=self.called,
+                contexts=contexts,
+                connect_timeout=min(self.timeout, 10.0),
+                timeout=self.timeout,
+                ssl=ssl.create_default_context() if self.tls else None,
+                **more,
+            )
+        except DimseError as error:
+            raise NoAssociation(self._advice(error)) from error
+
+    def _advice(self, error: DimseError) -> str:
+        at, cause = f"{self.host}:{self.port}", error.__cause__
+        if isinstance(cause, ConnectionRefusedError):
+            return f"connection refused at {at}: is the peer listening there? Check host and port"
+        if isinstance(cause, socket.gaierror):
+            return f"host {self.host!r} is unknown: check the name, or give the address"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the certificate of {at} is not trusted: {cause.verify_message}"
+        if isinstance(error, ConnectFailed):
+            return f"{error}: is there a firewall, or is the peer down?"
+        if isinstance(error, NoAnswer):
+            return f"{error}: is that a DICOM port, and does it speak TLS or not as we do?"
+        if isinstance(error, AssociationRejected):
+            return f"{error}{REJECTED.get((error.source, error.reason), '')}"
+        return str(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +156,17 @@ async def find(peer: Peer, root: Root, identifier: bytes, limit: int = 0) -> lis
     """C-FIND; the answers as DICOM JSON objects. After `limit` of them it is cancelled."""
     association = await peer.associate([(FIND[root], IMPLICIT)])
     found: list[dict[str, Any]] = []
+    request = CFindRequest(0, FIND[root])
     try:
-        async for status, answer in association.find(FIND[root], identifier):
-            if is_pending(status):
-                if answer is not None and (not limit or len(found) < limit):
-                    found.append(_as_json(answer))
-                if limit and len(found) == limit:
-                    await association.cancel()
-            elif status not in (outcomes.SUCCESS, outcomes.CANCELLED):
-                raise Trouble(f"{peer.called} answered C-FIND with {told(status, 'C-FIND')}")
+        answers = association.responses(FIND[root], request, identifier)
+        async with aclosing(answers) as responses:
+            async for response, answer in responses:
+                if is_pending(response.status):
+                    found.append(_as_json(answer or b""))
+                    if len(found) == limit:
+                        break
+                elif response.status not in (outcomes.SUCCESS, outcomes.CANCELLED):
+                    raise Trouble(f"{peer.called} answered C-FIND with {told(response, 'C-FIND')}")
         await association.release()
     finally:
         association.abort()
@@ -147,8 +181,9 @@ def _as_json(answer: bytes) -> dict[str, Any]:
     return jsonelements.from_elements(ds, charsets_of(ds))
 
 
-def told(status: int, service: str) -> str:
-    """A status and what it means, where the standard says so."""
-    family = {0xA700: "it is out of resources", 0xA900: "it does not understand the keys"}
-    known = family.get(status & 0xFF00) or outcomes.MEANINGS.get(service, {}).get(status, "")
-    return f"status {status:04X}" + (f": {known.rstrip('.')}" if known else "")
+def told(response: Any, service: str) -> str:
+    """A status, what it means, and the peer's comment, where there are such."""
+    known = outcomes.MEANINGS.get(service, {}).get(response.status, "")
+    meaning = f": {known.rstrip('.')}" if known else ""
+    comment = f" ({response.error_comment})" if response.error_comment else ""
+    return f"status {response.status:04X}{meaning}{comment}"

@@ -113,11 +113,7 @@ async def _follow(
             report.warnings = response.warning or 0
             report.is_success = response.status == outcomes.SUCCESS
             if not report.is_success:
-                comment = f" ({response.error_comment})" if response.error_comment else ""
-                report.problem(
-                    f"{peer.called} answered {service} with "
-                    f"{told(response.status, service)}{comment}"
-                )
+                report.problem(f"{peer.called} answered {service} with {told(response, service)}")
     report.seconds = time.perf_counter() - begun
     return report
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from filmroom.archive.errors import Unsupported
-from filmroom.cli.asking import Peer, Report, Trouble, progress_bar
+from filmroom.cli.asking import NoAssociation, Peer, Report, Trouble, progress_bar
 from filmroom.cli.outgoing import NotSent, Outgoing, find_outgoing
 from filmroom.dicom import uids
 from filmroom.dimse.client import ClientAssociation
@@ -86,7 +86,7 @@ class _Sender:
                     await association.release()
                 finally:
                     association.abort()
-            except DimseError as error:
+            except (DimseError, NoAssociation) as error:
                 self._report.problem(str(error))
                 if not sent:
                     return
