@@ -1,0 +1,415 @@
+"""The archive's Index: rows in, rows out. One behaviour on two thin engines.
+
+Static statements are named in sql/queries.sql; matching is composed by `finding` and
+`where`; storing is `adding`'s.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import orjson
+
+from filmroom.archive.errors import NotHeld, Unavailable
+from filmroom.archive.records import (
+    Credential,
+    Found,
+    Handle,
+    Held,
+    Location,
+    NewInstance,
+    Origin,
+    Quarantined,
+    Query,
+    Selection,
+    SeriesMetadata,
+    Statistics,
+    User,
+)
+from filmroom.dicom.models import Level
+from filmroom.index import packing, values
+from filmroom.index.adding import Adding, Memory, instance_row, origin_json, replaced
+from filmroom.index.engine import Engine, Row, Transaction, TryAgain
+from filmroom.index.finding import Planner, key_blocks
+from filmroom.index.migrate import migrate
+
+ATTEMPTS = 8  # of a transaction that meets others
+_BLOCK = 10_000  # ids fetched at once when many answers are wanted
+_KEYS_BLOCK = 2_000
+_UIDS_IN_KEY = re.compile(r"[0-9][0-9.]*[0-9]|[0-9]")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of the outbox; `body` is JSON."""
+
+    id: int
+    kind: str  # "instance-stored", "instance-replaced", "patient-mismatch"
+    body: str
+    created_at: float
+
+
+def open_index(url: str) -> SqlIndex:
+    """The index at `sqlite:///absolute/path` or `postgresql://…`, its schema up to date.
+
+    Raises Unavailable, migrate.SchemaTooNew, or ValueError for another kind of URL.
+    """
+    engine = _engine(url)
+    try:
+        migrate(engine)
+    except BaseException:
+        engine.close()
+        raise
+    return SqlIndex(engine)
+
+
+def migrate_index(url: str) -> list[str]:
+    """Apply every step of the schema, also those that wait for all nodes to be new."""
+    engine = _engine(url)
+    try:
+        return migrate(engine, post=True)
+    finally:
+        engine.close()
+
+
+def _engine(url: str) -> Engine:
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/"):
+        from filmroom.index.sqlite import Sqlite
+
+        return Sqlite(Path(unquote(parts.path)))
+    if parts.scheme in ("postgresql", "postgres"):
+        from filmroom.index.postgres import Postgres
+
+        return Postgres(url)
+    raise ValueError("the index is sqlite:///absolute/path or postgresql://…")
+
+
+class SqlIndex:
+    """`archive.stores.Index` over an Engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._sql = engine.statements
+        self._listed = engine.dialect.listed
+        self._planner = Planner(engine)
+        self._memory = Memory()
+        self._adding = threading.Lock()  # guards the memory
+        self.embedded = engine.embedded
+
+    # -- storing --------------------------------------------------------------------------
+    def held(self, sop_instance_uids: Sequence[str]) -> dict[str, Held]:
+        uids = self._listed(list(sop_instance_uids))
+        rows = self._rows("held", uids=uids)
+        return {
+            uid: Held(
+                uid, study, series, digest, syntax, packing.unpack_key(key, study, series, uid)
+            )
+            for uid, study, series, digest, syntax, key in rows
+        }
+
+    def add(self, batch: Sequence[NewInstance]) -> list[bool]:
+        def run(tx: Transaction) -> tuple[Adding, list[bool]]:
+            adding = Adding(self._engine, tx, self._memory)
+            return adding, adding.run(batch)
+
+        with self._adding:
+            adding, added = self._transact(run)
+            self._memory.publish(adding.learnt)
+        return added
+
+    def replace(self, instance: NewInstance) -> None:
+        """Raises NotHeld when there is no such SOP Instance UID."""
+
+        def run(tx: Transaction) -> None:
+            uid = instance.instance.uid
+            rows = tx.rows(self._sql["instance_to_replace"], {"uid": uid})
+            if not rows:
+                raise NotHeld("no such instance")
+            series, size, study, series_uid, study_uid = rows[0]
+            row = instance_row(instance, series)
+            row["key"] = packing.pack_key(instance.location.key, study_uid, series_uid, uid)
+            growth = {
+                "instances": 0,
+                "series": 0,
+                "size_bytes": instance.location.size_bytes - size,
+                "received_at": instance.received_at,
+            }
+            tx.rows(self._sql["count_study"], {**growth, "id": study})
+            tx.rows(self._sql["count_series"], {**growth, "id": series})
+            tx.rows(self._sql["replace_instance"], row)
+            tx.rows(self._sql["drop_metadata"], {"series": series})
+            tx.rows(self._sql["mark_metadata"], {"series": series, "has_metadata": 0})
+            sop_class = {"study": study, "sop_class_uid": row["sop_class_uid"]}
+            tx.rows(self._sql["add_study_sop_class"], sop_class)
+            if "events_begin" in self._sql:
+                tx.rows(self._sql["events_begin"])
+            tx.rows(self._sql["add_event"], replaced(instance))
+
+        with self._adding:
+            self._memory.clear()
+            self._transact(run)
+
+    def _transact(self, run: Callable[[Transaction], T]) -> T:
+        """Run a transaction, again if it met another one."""
+        for _ in range(ATTEMPTS):
+            try:
+                with self._engine.write() as tx:
+                    return run(tx)
+            except TryAgain:
+                self._memory.clear()
+        raise Unavailable("the index is too busy")
+
+    # -- finding ------------------------------------------------------------------------------
+    def search(self, query: Query) -> list[Found]:
+        size = _BLOCK if query.limit is None else query.limit
+        plan = self._planner.plan(query)
+        blocks = key_blocks(self._engine, plan, query, size, _BLOCK)
+        return [found for block in blocks for found in self._found(query.level, block)]
+
+    def search_iter(self, query: Query, chunk: int = 256) -> Iterator[list[Found]]:
+        plan = self._planner.plan(query)
+        for block in key_blocks(self._engine, plan, query, chunk, _BLOCK):
+            for at in range(0, len(block), chunk):
+                yield self._found(query.level, block[at : at + chunk])
+
+    def count(self, query: Query) -> int:
+        if query.level is Level.IMAGE and not query.matches:
+            return self.statistics().instances
+        count = self._planner.plan(query).count()
+        return int(self._engine.rows(count.sql, count.parameters)[0][0])
+
+    def _found(self, level: Level, keys: Sequence[Row]) -> list[Found]:
+        ids = [row[0] for row in keys]
+        found = self._at(level, ids)
+        return [found[id_] for id_ in ids if id_ in found]
+
+    def _at(self, level: Level, ids: Sequence[int]) -> dict[int, Found]:
+        """Rows of a level by id; what is above them is fetched once, however many share it."""
+        of_level = {
+            Level.PATIENT: self._patients,
+            Level.STUDY: self._studies,
+            Level.SERIES: self._series,
+            Level.IMAGE: self._instances,
+        }
+        return of_level[level](ids)
+
+    def _patients(self, ids: Sequence[int]) -> dict[int, Found]:
+        return {
+            id_: Found(
+                packing.unpack(attributes),
+                patient_studies=studies,
+                patient_series=series,
+                patient_instances=instances,
+            )
+            for id_, attributes, studies, series, instances in self._by_id("found_patient", ids)
+        }
+
+    def _studies(self, ids: Sequence[int]) -> dict[int, Found]:
+        rows = self._by_id("found_study", ids)
+        above = self._patients(list({row[1] for row in rows}))
+        return {
+            id_: replace(
+                above[patient],
+                study=packing.unpack(attributes),
+                study_series=series,
+                study_instances=instances,
+                modalities=_sorted(modalities),
+                sop_classes=_sorted(sop_classes),
+            )
+            for id_, patient, attributes, series, instances, modalities, sop_classes in rows
+        }
+
+    def _series(self, ids: Sequence[int]) -> dict[int, Found]:
+        rows = self._by_id("found_series", ids)
+        above = self._studies(list({row[1] for row in rows}))
+        return {
+            id_: replace(
+                above[study], series=packing.unpack(attributes), series_instances=instances
+            )
+            for id_, study, attributes, instances in rows
+        }
+
+    def _instances(self, ids: Sequence[int]) -> dict[int, Found]:
+        rows = self._by_id("found_instance", ids)
+        above = self._series(list({row[1] for row in rows}))
+        return {
+            id_: replace(
+                above[series],
+                instance=packing.unpack(attributes),
+                transfer_syntax_uid=transfer_syntax_uid,
+            )
+            for id_, series, attributes, transfer_syntax_uid in rows
+        }
+
+    def _by_id(self, statement: str, ids: Sequence[int]) -> list[Row]:
+        return self._rows(statement, ids=self._listed(ids))
+
+    # -- retrieving -------------------------------------------------------------------------
+    def instance(
+        self, sop_instance_uid: str, study: str | None = None, series: str | None = None
+    ) -> Handle | None:
+        rows = self._rows("instance", uid=sop_instance_uid)
+        if not rows or study not in (None, rows[0][0]) or series not in (None, rows[0][1]):
+            return None
+        return _handle(rows[0])
+
+    def instances(self, selection: Selection) -> list[Handle]:
+        selected = self._planner.selected(selection)
+        if selected is None:
+            return []
+        sql = self._sql["instances"].replace("{selected}", selected.sql)
+        return [_handle(row) for row in self._engine.rows(sql, selected.parameters)]
+
+    def series_metadata(self, study: str, series: str) -> SeriesMetadata | None:
+        rows = self._rows("series_metadata", study=study, series=series)
+        return SeriesMetadata(bytes(rows[0][0]), rows[0][1], rows[0][2]) if rows else None
+
+    def put_series_metadata(self, study: str, series: str, blob: SeriesMetadata) -> None:
+        def run(tx: Transaction) -> None:
+            uids = {"study": study, "series": series}
+            rows = tx.rows(self._sql["series_to_settle"], uids)
+            if rows and rows[0][1] == blob.instances:
+                id_ = rows[0][0]
+                tx.rows(self._sql["put_metadata"], {"series": id_, **asdict(blob)})
+                tx.rows(self._sql["mark_metadata"], {"series": id_, "has_metadata": 1})
+
+        self._transact(run)
+
+    def quiet_series(self, before: float, limit: int = 100) -> list[tuple[str, str]]:
+        return [(row[0], row[1]) for row in self._rows("quiet_series", before=before, limit=limit)]
+
+    # -- events -----------------------------------------------------------------------------
+    def events(self, after_id: int = 0, limit: int = 1000) -> list[Event]:
+        """What happened since, oldest first. No event ever appears behind one given before."""
+        wanted = {"after_id": after_id, "limit": limit}
+        if "events_settle" not in self._sql:
+            return [Event(*row) for row in self._rows("events", **wanted)]
+
+        def run(tx: Transaction) -> list[Row]:
+            # Ids are drawn before commit: wait for those who have drawn one.
+            tx.rows(self._sql["events_settle"])
+            return tx.rows(self._sql["events"], wanted)
+
+        return [Event(*row) for row in self._transact(run)]
+
+    def forget_events(self, up_to_id: int) -> None:
+        """Drop events that everybody has seen."""
+        self._write("forget_events", up_to_id=up_to_id)
+
+    # -- quarantine --------------------------------------------------------------------------
+    def quarantine(
+        self,
+        key: str,
+        reason: str,
+        sop_instance_uid: str,
+        origin: Origin,
+        size_bytes: int,
+        received_at: float,
+    ) -> int:
+        rows = self._write(
+            "add_quarantined",
+            key=key,
+            reason=values.clean(reason),
+            sop_instance_uid=values.clean(sop_instance_uid),
+            origin=origin_json(origin),
+            size_bytes=size_bytes,
+            received_at=received_at,
+        )
+        return int(rows[0][0])
+
+    def quarantined(self, limit: int = 1000) -> list[Quarantined]:
+        return [
+            Quarantined(
+                id_, key, reason, uid, Origin(**orjson.loads(origin)), size_bytes, received_at
+            )
+            for id_, key, reason, uid, origin, size_bytes, received_at in self._rows(
+                "quarantined", limit=limit
+            )
+        ]
+
+    def forget_quarantined(self, id: int) -> None:
+        self._write("forget_quarantined", id=id)
+
+    # -- people and programs -----------------------------------------------------------------
+    def user(self, name: str) -> User | None:
+        return next((_user(row) for row in self._rows("user", name=name)), None)
+
+    def users(self) -> list[User]:
+        return [_user(row) for row in self._rows("users")]
+
+    def put_user(self, user: User) -> None:
+        self._write("put_user", **{**asdict(user), "disabled": int(user.disabled)})
+
+    def forget_user(self, name: str) -> None:
+        self._write("forget_user", name=name)
+
+    def credential(self, digest: bytes) -> Credential | None:
+        rows = self._rows("credential", digest=digest)
+        return Credential(*rows[0]) if rows else None
+
+    def credentials(self, kind: str) -> list[Credential]:
+        return [Credential(*row) for row in self._rows("credentials", kind=kind)]
+
+    def put_credential(self, credential: Credential) -> None:
+        self._write("put_credential", **asdict(credential))
+
+    def forget_credential(self, digest: bytes) -> None:
+        self._write("forget_credential", digest=digest)
+
+    def forget_credentials_of(self, name: str, kind: str) -> None:
+        self._write("forget_credentials_of", name=name, kind=kind)
+
+    # -- the whole ----------------------------------------------------------------------------
+    def statistics(self) -> Statistics:
+        return Statistics(*map(int, self._rows("statistics")[0]))
+
+    def keys(self) -> Iterator[str]:
+        after_id = 0
+        while rows := self._rows("keys", after_id=after_id, limit=_KEYS_BLOCK):
+            yield from (packing.unpack_key(*row[1:]) for row in rows)
+            after_id = rows[-1][0]
+
+    def known_keys(self, keys: Sequence[str]) -> set[str]:
+        """A key names its instance (core.md 1.4), so rows are found by the UIDs in keys."""
+        named = {uid for key in keys for uid in _UIDS_IN_KEY.findall(key)}
+        rows = self._rows("keys_of", uids=self._listed(sorted(named)))
+        return {packing.unpack_key(*row) for row in rows}.intersection(keys)
+
+    def clear(self) -> None:
+        with self._adding:
+            self._memory.clear()
+            self._transact(lambda tx: tx.script(self._sql["clear"]))
+
+    def ping(self) -> None:
+        self._rows("ping")
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def _rows(self, statement: str, **parameters: Any) -> list[Row]:
+        return self._engine.rows(self._sql[statement], parameters)
+
+    def _write(self, statement: str, **parameters: Any) -> list[Row]:
+        return self._transact(lambda tx: tx.rows(self._sql[statement], parameters))
+
+
+def _handle(row: Row) -> Handle:
+    study, series, instance, sop_class_uid, key, *where, frames = row
+    key = packing.unpack_key(key, study, series, instance)
+    return Handle(study, series, instance, sop_class_uid, Location(key, *where), frames)
+
+
+def _user(row: Row) -> User:
+    return User(row[0], row[1], row[2], bool(row[3]))
+
+
+def _sorted(joined: str | None) -> tuple[str, ...]:
+    return tuple(sorted(joined.split("\\"))) if joined else ()

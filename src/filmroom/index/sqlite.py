@@ -1,0 +1,187 @@
+"""The embedded engine: one writer, many readers, write-ahead log, synced at commit.
+
+One connection writes, guarded by a lock. Readers come from a stack, so that a few warm
+ones serve all threads. apsw brings its own SQLite, so what it can do does not depend on
+the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+import orjson
+
+from filmroom.archive.errors import Unavailable
+from filmroom.index.engine import Dialect, Parameters, Row, Transaction, load_statements
+
+BUSY_MS = 10_000
+IDLE_READERS = 8
+_MMAP_BYTES = 256 << 20
+_READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
+_MACROS = {
+    "ids": "(SELECT value AS id, key AS n FROM json_each(:ids)) k",
+    "among_uids": "IN (SELECT value FROM json_each(:uids))",
+}
+
+
+class SqliteDialect:
+    """SQLite's spellings. GLOB sees case, LIKE does not."""
+
+    name = "sqlite"
+
+    def wild(self, column: str) -> str:
+        return f"{column} GLOB ?"
+
+    def pattern(self, text: str) -> str:
+        return text.replace("[", "[[]")
+
+    def among(self, column: str, kind: str) -> str:
+        return f"{column} IN (SELECT value FROM json_each(?))"
+
+    def listed(self, values: Sequence[Any]) -> str:
+        return orjson.dumps(values).decode()
+
+    def containing(self) -> str:
+        return "SELECT rowid FROM patient_words WHERE patient_name_words GLOB ?"
+
+
+class _Statements:
+    """Statements on one connection; any failure of SQLite is told as Unavailable."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        try:
+            return list(self._connection.execute(sql, parameters or None))
+        except apsw.Error as error:
+            raise _unavailable(error) from error
+
+    def many(self, sql: str, parameters: Sequence[Parameters]) -> list[Row]:
+        try:
+            return list(self._connection.executemany(sql, parameters))
+        except apsw.Error as error:
+            raise _unavailable(error) from error
+
+    def script(self, sql: str) -> None:
+        self.rows(sql)
+
+
+class Sqlite:
+    """One database file."""
+
+    embedded = True
+    dialect: Dialect = SqliteDialect()
+
+    def __init__(self, path: Path) -> None:
+        """Raises Unavailable when the file cannot be opened or made."""
+        self.statements: Mapping[str, str] = load_statements("sqlite", _MACROS)
+        self._path = path
+        self._lock = threading.Lock()
+        self._idle: list[apsw.Connection] = []
+        self._closed = False
+        try:
+            _make(path)
+            self._writer = _connect(path, cache_kib=16 * 1024)
+        except (apsw.Error, OSError) as error:
+            raise _unavailable(error) from error
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        reader = self._reader()
+        try:
+            return _Statements(reader).rows(sql, parameters)
+        finally:
+            if self._closed or len(self._idle) >= IDLE_READERS:
+                reader.close()
+            else:
+                self._idle.append(reader)
+
+    def _reader(self) -> apsw.Connection:
+        if self._closed:
+            raise Unavailable("the index is closed")
+        try:
+            return self._idle.pop()  # one step under the interpreter's lock
+        except IndexError:
+            pass
+        try:
+            reader = _connect(self._path, cache_kib=4 * 1024)
+            reader.execute("PRAGMA query_only = 1")
+        except apsw.Error as error:
+            raise _unavailable(error) from error
+        return reader
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Transaction]:
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the index is closed")
+            statements = _Statements(self._writer)
+            statements.rows("BEGIN IMMEDIATE")
+            try:
+                yield statements
+                statements.rows("COMMIT")
+            except BaseException:
+                # A failed COMMIT may or may not have ended the transaction.
+                if self._writer.in_transaction:
+                    with contextlib.suppress(apsw.Error):
+                        self._writer.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().close()
+            self._writer.close()
+
+
+def _make(path: Path) -> None:
+    """Make the file for our eyes only: it holds patients' names."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _connect(path: Path, *, cache_kib: int) -> apsw.Connection:
+    connection = apsw.Connection(str(path), flags=_READ_WRITE)
+    connection.set_busy_timeout(BUSY_MS)
+    _use_wal(connection)
+    for pragma in (
+        "synchronous = FULL",
+        f"cache_size = -{cache_kib}",
+        f"mmap_size = {_MMAP_BYTES}",
+        "temp_store = MEMORY",
+        "wal_autocheckpoint = 2000",
+        f"journal_size_limit = {64 << 20}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _use_wal(connection: apsw.Connection) -> None:
+    """Two processes that switch a new file to WAL at once do not wait for each other."""
+    patience = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        except apsw.BusyError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    return Unavailable("the index does not answer", detail=f"{type(error).__name__}: {error}")
