@@ -33,6 +33,7 @@ FLAGS = [
 ]
 OURS = re.compile(r"^(https?://127\.0\.0\.1(:\d+)?/|blob:|data:|about:)")
 PATIENCE_MS = 60_000  # OHIF on two busy cores without a GPU
+expect.set_options(timeout=20_000)
 
 # The image as drawn, without what is laid over it.
 PIXELS = """() => {
@@ -71,7 +72,7 @@ class Visit:
         self.page.get_by_label("User").fill("admin")
         self.page.get_by_label("Password").fill(password)
         self.page.get_by_role("button", name="Sign in").click()
-        expect(self.page.get_by_role("heading", name="Studies")).to_be_visible()
+        expect(self.page.get_by_role("heading", name="Studies", exact=True)).to_be_visible()
         return self.page
 
     def picture(self, name: str) -> None:
