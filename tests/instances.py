@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -61,9 +61,16 @@ def part10(ds: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> by
     meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "")
     meta.TransferSyntaxUID = transfer_syntax_uid
     buffer = io.BytesIO()
-    FileDataset(buffer, ds, preamble=bytes(128), file_meta=meta).save_as(
-        buffer, enforce_file_format=True
+    syntax = UID(transfer_syntax_uid)
+    file = FileDataset(
+        buffer,
+        ds,
+        preamble=bytes(128),
+        file_meta=meta,
+        is_implicit_VR=syntax.is_implicit_VR,
+        is_little_endian=syntax.is_little_endian,
     )
+    file.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 

@@ -14,6 +14,7 @@ from filmroom.archive.errors import Unavailable
 from filmroom.archive.examine import INFLATED_BYTES
 from filmroom.archive.records import Handle
 from filmroom.archive.retrieve import OpenFile, Retriever
+from filmroom.archive.stores import Workers
 from filmroom.dicom.elements import read_data_set
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.scan import Scan, inflate, scan
@@ -25,7 +26,6 @@ from filmroom.dicom.uids import (
 )
 from filmroom.pixel import transcode
 from filmroom.pixel.errors import Undecodable
-from filmroom.pixel.pool import Pool
 from filmroom.pixel.shape import ImageShape
 
 PIXEL_DATA = 0x7FE00010
@@ -35,7 +35,7 @@ _SEQUENCE_END = 8  # bytes of the Sequence Delimitation Item after the last frag
 
 
 def data_set_as(
-    retriever: Retriever, pool: Pool, handle: Handle, transfer_syntax_uid: str
+    retriever: Retriever, pool: Workers, handle: Handle, transfer_syntax_uid: str
 ) -> AsyncIterator[bytes]:
     """The data set of `handle` in another transfer syntax, in pieces.
 
@@ -48,7 +48,7 @@ def data_set_as(
 
 
 async def frame_as(
-    retriever: Retriever, pool: Pool, handle: Handle, frame_index: int, transfer_syntax_uid: str
+    retriever: Retriever, pool: Workers, handle: Handle, frame_index: int, transfer_syntax_uid: str
 ) -> bytes:
     """One frame (0-based), decoded or recoded in a worker; not padded."""
     stored = handle.location.transfer_syntax_uid
@@ -74,7 +74,7 @@ def _shape(header: bytes, syntax: str) -> ImageShape:
 
 
 async def _without_pixels(
-    retriever: Retriever, pool: Pool, handle: Handle, wanted: str
+    retriever: Retriever, pool: Workers, handle: Handle, wanted: str
 ) -> AsyncIterator[bytes]:
     """A data set that is rewritten as a whole: no frames, or deflated."""
     location = handle.location
@@ -94,7 +94,7 @@ async def _without_pixels(
 
 
 async def _with_pixels(
-    retriever: Retriever, pool: Pool, handle: Handle, wanted: str
+    retriever: Retriever, pool: Workers, handle: Handle, wanted: str
 ) -> AsyncIterator[bytes]:
     with retriever.open(handle) as file:
         found = _scanned(file, handle)
@@ -108,7 +108,7 @@ async def _with_pixels(
 
 
 async def _plan(
-    retriever: Retriever, pool: Pool, handle: Handle, file: OpenFile, found: Scan, wanted: str
+    retriever: Retriever, pool: Workers, handle: Handle, file: OpenFile, found: Scan, wanted: str
 ) -> transcode.Plan:
     location = handle.location
     table = retriever.frame_table(handle)

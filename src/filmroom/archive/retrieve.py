@@ -27,6 +27,7 @@ from filmroom.dicom.frames import FrameTable
 from filmroom.dicom.scan import inflate, scan
 from filmroom.dicom.uids import EXPLICIT_VR_LE, TRANSFER_SYNTAXES
 
+_BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _REMEMBERED = 16_384  # handles
 _REMEMBERED_FRAMES_BYTES = 64 * 1024  # of one handle's frame table; larger ones are asked anew
 
@@ -223,6 +224,8 @@ class Retriever:
             offset, length, vr = dicomjson.locate(self.header(handle), syntax.uid, path)
         except (Malformed, KeyError, ValueError) as error:
             raise NotHeld("no such bulk data", detail=str(error)) from error
+        if vr not in _BULK_VRS:
+            raise NotHeld("no such bulk data: the metadata have that value in line")
         return Bulk(handle, location.data_set_offset + offset, length, vr)
 
     def _pixel_bulk(self, handle: Handle, path: str, end: int) -> Bulk:
