@@ -10,7 +10,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -230,11 +230,9 @@ class Node:
         held = self.room.index.statistics()
         log.info("sample studies stored", extra={"count": held.instances})
 
-    async def _transcode(self, handle: Handle, transfer_syntax_uid: str) -> bytes:
+    def _transcode(self, handle: Handle, transfer_syntax_uid: str) -> AsyncIterator[bytes]:
         """A stored data set in another transfer syntax, for receivers that refuse its own."""
-        retriever = self.room.archive.retriever
-        pieces = data_set_as(retriever, self._pool, handle, transfer_syntax_uid)
-        return b"".join([piece async for piece in pieces])
+        return data_set_as(self.room.archive.retriever, self._pool, handle, transfer_syntax_uid)
 
 
 def run(settings: Settings) -> int:

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import IO, Protocol, TypeVar, cast
 
-from filmroom.archive.errors import ArchiveError, Unsupported
+from filmroom.archive.errors import ArchiveError, Unavailable, Unsupported
 from filmroom.archive.records import Handle
 from filmroom.archive.retrieve import OpenFile
 from filmroom.dicom import uids
 from filmroom.dimse.negotiation import PresentationContext
+from filmroom.pixel.errors import PixelError
 from filmroom.services import outcomes
 
 log = logging.getLogger(__name__)
 
 PENDING_EVERY_SECONDS = 1.0
+SPOOLED_BYTES = 16 * 1024 * 1024  # of a transcoded data set kept in memory
 FALLBACK_SYNTAXES = (uids.EXPLICIT_VR_LE, uids.IMPLICIT_VR_LE)
 MAX_CONTEXTS = 128  # in one association: odd IDs 1-255  PS3.8 9.3.2.2
 
@@ -44,7 +47,8 @@ class Files(Protocol):
     def open(self, handle: Handle, /) -> OpenFile: ...
 
 
-Transcode = Callable[[Handle, str], Awaitable[bytes]]
+# A stored data set in another transfer syntax, in pieces; see archive.convert.data_set_as.
+Transcode = Callable[[Handle, str], AsyncIterator[bytes]]
 
 Kind = tuple[str, str]  # (SOP class, transfer syntax) of an instance as it is stored
 Proposed = tuple[str, list[str]]  # one presentation context: abstract and transfer syntaxes
@@ -161,20 +165,41 @@ class FileSource:
         self._file.close()
 
 
-class BytesSource:
-    """A data set in memory: one that was transcoded."""
+class SpooledSource:
+    """A data set that was transcoded: in memory, or in a nameless file when it is large.
 
-    def __init__(self, data: bytes) -> None:
-        self._rest = memoryview(data)
-        self.size = len(data)
+    Its length must be known before the first byte is sent.
+    """
 
-    def read(self, length: int) -> memoryview:
+    def __init__(self, spool: IO[bytes], size: int) -> None:
+        self._spool = spool
+        self.size = size
+
+    def read(self, length: int) -> bytes:
         """The next bytes, at most `length`."""
-        piece, self._rest = self._rest[:length], self._rest[length:]
-        return piece
+        return self._spool.read(length)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Forget it."""
+        self._spool.close()
+
+
+async def spooled(pieces: AsyncIterator[bytes]) -> SpooledSource:
+    """All pieces as one source; Unsupported when the pixels cannot be had in that syntax."""
+    spool = tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES)  # noqa: SIM115
+    try:
+        async for piece in pieces:
+            spool.write(piece)
+        size = spool.tell()
+        spool.seek(0)
+    except BaseException as error:
+        spool.close()
+        if isinstance(error, PixelError):
+            raise Unsupported(error.message) from error
+        if isinstance(error, OSError):
+            raise Unavailable("no room to transcode", detail=str(error)) from error
+        raise
+    return SpooledSource(cast("IO[bytes]", spool), size)
 
 
 class Contexts:
@@ -232,7 +257,7 @@ async def prepare(
         return Prepared(handle, context_id, FileSource(files.open(handle)))
     if transcode is None:
         raise Unsupported("the receiver does not take the stored transfer syntax")
-    return Prepared(handle, context_id, BytesSource(await transcode(handle, syntax)))
+    return Prepared(handle, context_id, await spooled(transcode(handle, syntax)))
 
 
 class Queue:

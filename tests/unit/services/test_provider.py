@@ -20,6 +20,7 @@ from filmroom.dimse.errors import AssociationRejected
 from filmroom.dimse.items import Role
 from filmroom.dimse.messages import CFindRequest, CMoveRequest, answer
 from filmroom.dimse.server import Server, ServerSettings
+from filmroom.pixel.errors import Undecodable
 from filmroom.services.move import Sending
 from filmroom.services.peers import AddressBook
 from filmroom.services.provider import Provider, Settings
@@ -97,7 +98,13 @@ class FakeRetriever:
 
 
 async def transcode(handle, transfer_syntax_uid):
-    return b"transcoded" + bytes(2)
+    yield b"trans"
+    yield b"coded" + bytes(2)
+
+
+async def transcode_in_vain(handle, transfer_syntax_uid):
+    yield b"half of it"
+    raise Undecodable("the codestream is broken")
 
 
 @pytest.fixture
@@ -387,6 +394,15 @@ async def test_get_transcodes_only_what_the_receiver_refused(house):
     (*_, final) = await get(await house(), receiver, (CT, [PLAIN]))
     assert receiver.received == {uid: (b"transcoded\0\0", PLAIN)}
     assert final.status == 0x0000
+
+
+async def test_pixels_that_cannot_be_decoded_fail_alone(house):
+    retriever, receiver = house.archive.retriever, Receiver()
+    retriever.add(CT, JPEG, b"jpeg")
+    retriever.add(CT, PLAIN, b"one!")
+    port = await house(transcoder=transcode_in_vain)
+    (*_, final) = await get(port, receiver, (CT, [PLAIN]))
+    assert (final.status, final.completed, final.failed) == (0xB000, 1, 1)
 
 
 async def test_get_fails_what_has_no_context_and_goes_on(house):
