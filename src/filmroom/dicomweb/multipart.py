@@ -17,7 +17,7 @@ MAX_HEADER_BYTES = 16 * 1024  # of one part
 PART_TAIL = b"\r\n"
 MAX_PADDING = 256  # blanks that may follow a delimiter on its line
 
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=?* &%$#@!;<>{}|~^\[\]`]*[^\s]")
+_BOUNDARY = re.compile(r"[ -~]*[!-~]")
 
 
 class MalformedMultipart(ValueError):

@@ -240,9 +240,9 @@ def frame_forms(accept: str, stored: str) -> tuple[Form, ...]:
     for media_range in ranges:
         if media_range.q == 0:
             continue
-        for form in _frame_candidates(media_range, stored):
-            if form.media_type not in refused:
-                wanted.append((-media_range.q, form.transfer_syntax_uid != AS_STORED, form))
+        forms = [f for f in _frame_candidates(media_range, stored) if f.media_type not in refused]
+        costly = bool(forms) and forms[0].transfer_syntax_uid != AS_STORED
+        wanted += [(-media_range.q, costly, form) for form in forms]
     wanted.sort(key=lambda each: each[:2])
     return tuple(form for _, _, form in wanted)
 

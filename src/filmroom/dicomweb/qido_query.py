@@ -13,6 +13,7 @@ from filmroom.dicom.query import parse_match
 from filmroom.dicom.tags import BY_KEYWORD, COMPUTED
 from filmroom.dicom.vrs import keyword_of, tag_of, vr_of
 from filmroom.dicomweb.problems import bad_request
+from filmroom.index.where import MATCHED_SEQUENCES
 
 MAX_QUERY_BYTES = 64 * 1024
 MAX_PARAMETERS = 512
@@ -23,9 +24,6 @@ MAX_WILDCARDS = 32  # in one match value; each may cost the index a scan of its 
 OTHER_PARAMETERS = frozenset({"accept", "charset", "access_token", "_"})
 # Asked of a study, these series and instance attributes mean what the study knows of them.
 STUDY_SYNONYMS = {"Modality": "ModalitiesInStudy", "SOPClassUID": "SOPClassesInStudy"}
-SEQUENCE_KEYS = {
-    "RequestAttributesSequence": frozenset({"ScheduledProcedureStepID", "RequestedProcedureID"}),
-}
 MATCHABLE_COMPUTED = frozenset({"ModalitiesInStudy", "SOPClassesInStudy"})
 
 STUDY_FIELDS = (
@@ -178,13 +176,18 @@ def _keyword(name: str) -> str:
 
 
 def _check_sequence(name: str, sequence: str, inner: list[str], level: Level) -> None:
-    supported = SEQUENCE_KEYS.get(sequence, frozenset())
-    if len(inner) == 1 and inner[0] in supported and level >= Level.SERIES:
+    matched = MATCHED_SEQUENCES.get(sequence)
+    here = matched is not None and matched.level <= level and len(inner) == 1
+    if here and matched is not None and inner[0] in matched.items:
         return
-    known = [f"{outer}.{key}" for outer, all_ in SEQUENCE_KEYS.items() for key in sorted(all_)]
+    known = [
+        f"{outer}.{key}"
+        for outer, each in MATCHED_SEQUENCES.items()
+        for key in each.items
+        if each.level <= level
+    ]
     raise bad_request(
-        f"{name[:128]!r} cannot be matched here; of sequences, series and instances can be "
-        f"searched by {', '.join(known)}"
+        f"{name[:128]!r} cannot be matched here; what can of sequences: {', '.join(known)}"
     )
 
 
