@@ -132,9 +132,9 @@ class Adding:
         known = {uid: k for uid in first if (k := self._memory.series.get(uid)) is not None}
         known |= self._find_series(first.keys() - known.keys())
         self._check(fresh, known)
-        missing = sorted(first.keys() - known.keys())
+        missing = [new for uid, new in first.items() if uid not in known]
         if missing:
-            known |= self._make_series([first[uid] for uid in missing])
+            known |= self._make_series(missing)
             self._check(fresh, known)
         self.learnt.series = known
 
@@ -156,7 +156,7 @@ class Adding:
         studies = self._studies(firsts)
         rows = [
             {**_entity(Level.SERIES, new.series), "study": studies[new.study.uid][0]}
-            for new in firsts
+            for new in sorted(firsts, key=lambda new: new.series.uid)
         ]
         ids = self._insert("add_series", rows)
         if len(ids) < len(rows):
@@ -175,14 +175,20 @@ class Adding:
         return made
 
     def _studies(self, firsts: Sequence[NewInstance]) -> dict[str, tuple[int, int, PatientKey]]:
-        """Study UID -> its id, its patient's id and key; those missing are made."""
-        first = {new.study.uid: new for new in reversed(firsts)}
+        """Study UID -> its id, its patient's id and key; those missing are made.
+
+        The first of the batch speaks for its study and patient, as if it had come alone.
+        """
+        first: dict[str, NewInstance] = {}
+        for new in firsts:
+            first.setdefault(new.study.uid, new)
         uids = self._listed(sorted(first))
         rows = self._tx.rows(self._sql["known_studies"], {"uids": uids})
         known = {row[0]: (row[1], row[2], (row[3], row[4])) for row in rows}
-        missing = [first[uid] for uid in sorted(first.keys() - known.keys())]
+        missing = [new for uid, new in first.items() if uid not in known]
         if missing:
             patients = self._patients(missing)
+            missing.sort(key=lambda new: new.study.uid)
             keys = [patient_key(new.patient) for new in missing]
             parameters = [
                 {**_entity(Level.STUDY, new.study), "patient": patients[key]}
