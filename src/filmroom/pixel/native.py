@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ def unpack(
     bit_offset: where the first pixel lies in the first byte, for 1-bit frames that do not
     start on a byte. Raises Undecodable when there are fewer bytes than pixels.
     """
+    if shape.subsampled and len(coded) >= shape.decoded_bytes:
+        shape = replace(shape, photometric="YBR_FULL")  # the name lies: nothing was left out
     needed = (bit_offset + shape.native_bits + 7) // 8
     if len(coded) < needed:
         raise Undecodable(f"the frame has {len(coded)} bytes, {needed} are needed")

@@ -9,6 +9,8 @@ be awaited on any event loop, of any thread.
 from __future__ import annotations
 
 import asyncio
+import io
+import logging
 import os
 import pickle
 import queue
@@ -23,10 +25,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
+from filmroom.pixel import errors
 from filmroom.pixel.errors import Busy, PixelError, WorkerLost
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 BUFFER_BYTES = 1 << 20  # of each worker's socket, in both directions
 GRACE_SECONDS = 2.0
@@ -56,7 +61,8 @@ class _Task:
 class Pool:
     """`workers` processes; `await pool.run(function, *args)` calls a function in one of them.
 
-    Functions and arguments are pickled: functions of modules, bytes, frozen values.
+    Functions and arguments are pickled: functions of modules, bytes, frozen values. Results
+    are plain: bytes, numbers, text, and tuples and lists of them.
     """
 
     def __init__(self, workers: int = 0, limits: Limits | None = None) -> None:
@@ -88,11 +94,20 @@ class Pool:
                 raise Busy("too many images are being prepared, try again")
             self._tasks.put(_Task(request, future))
             if self._tasks.qsize() > self._idle and len(self._threads) < self.workers:
-                name = f"pixel-{len(self._threads)}"
-                thread = threading.Thread(target=self._serve, name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
+                self._start_thread()
         return future
+
+    def warm(self) -> None:
+        """Start all workers now, so that the first picture does not wait for them."""
+        with self._lock:
+            while not self._closed and len(self._threads) < self.workers:
+                self._start_thread()
+
+    def _start_thread(self) -> None:
+        name = f"pixel-{len(self._threads)}"
+        thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def close(self) -> None:
         """Stop all workers; what still waits fails with WorkerLost."""
@@ -113,40 +128,61 @@ class Pool:
 
     def _serve(self) -> None:
         """One thread per worker: hand it tasks, one after the other."""
-        worker: _Worker | None = None
-        while True:
-            with self._lock:
-                self._idle += 1
-            task = self._tasks.get()
-            with self._lock:
-                self._idle -= 1
-            if task is None or self._closed:
-                self._refuse(task)
-                break
+        worker = self._new_worker()
+        while (task := self._next()) is not None:
             if not task.future.set_running_or_notify_cancel():
                 continue
+            worker = worker or self._new_worker()
             try:
-                worker = worker or _Worker(self.limits)
-                result = worker.call(task.request)
-            except PixelError as error:
-                if isinstance(error, WorkerLost) and worker is not None:
-                    worker.kill()
-                    worker = None
-                task.future.set_exception(error)
-            except BaseException as error:  # noqa: BLE001 - the thread must outlive any task
+                if worker is None:
+                    raise WorkerLost("no pixel worker can be started")
+                task.future.set_result(worker.call(task.request))
+            except WorkerLost as error:
                 if worker is not None:
                     worker.kill()
                     worker = None
+                log.warning("pixel worker lost", extra={"reason": error.message})
                 task.future.set_exception(error)
-            else:
-                task.future.set_result(result)
+            except PixelError as error:
+                task.future.set_exception(error)
         if worker is not None:
             worker.stop()
+
+    def _next(self) -> _Task | None:
+        with self._lock:
+            self._idle += 1
+        task = self._tasks.get()
+        with self._lock:
+            self._idle -= 1
+        if self._closed:
+            self._refuse(task)
+            return None
+        return task
+
+    def _new_worker(self) -> _Worker | None:
+        try:
+            return _Worker(self.limits)
+        except (OSError, WorkerLost) as error:
+            log.error("a pixel worker did not start", extra={"detail": str(error)})
+            return None
 
     @staticmethod
     def _refuse(task: _Task | None) -> None:
         if task is not None and task.future.set_running_or_notify_cancel():
             task.future.set_exception(WorkerLost("the pixel workers are stopped"))
+
+
+class _Plain(pickle.Unpickler):
+    """Reads plain values and our own errors only.
+
+    A worker works on bytes from strangers; if one is ever taken over, its answers must not
+    be a way into the server.
+    """
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        if module == errors.__name__ and name in errors.__dict__:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
 
 
 class _Worker:
@@ -185,11 +221,12 @@ class _Worker:
             raise WorkerLost("a pixel worker died; only this image is affected") from error
         if not self._connection.poll(max(deadline - time.monotonic(), 0.0)):
             raise WorkerLost(f"the image took longer than {self._limits.wall_seconds:g} s")
-        # A worker is our own code under a peer's data: it could be taken over, but it runs
-        # as the same user with the same files, so its pickles add nothing to that.
-        succeeded, value = pickle.loads(self._receive())  # noqa: S301
+        try:
+            succeeded, value = _Plain(io.BytesIO(self._receive())).load()
+        except (pickle.UnpicklingError, ValueError, TypeError, EOFError, IndexError) as error:
+            raise WorkerLost("a pixel worker gave no answer that makes sense") from error
         if not succeeded:
-            raise value
+            raise value if isinstance(value, PixelError) else WorkerLost("a pixel worker failed")
         return value
 
     def _receive(self) -> bytes:

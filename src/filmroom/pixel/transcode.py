@@ -28,7 +28,7 @@ from filmroom.dicom.errors import Malformed
 from filmroom.pixel import syntaxes as ts
 from filmroom.pixel.codecs import can_decode, can_encode, decode, encode_frame, encoded_photometric
 from filmroom.pixel.errors import NoCodec, Undecodable
-from filmroom.pixel.shape import ImageShape
+from filmroom.pixel.shape import FLOAT_BITS, ImageShape
 
 if TYPE_CHECKING:
     from filmroom.pixel.pool import Pool
@@ -52,7 +52,7 @@ class Plan:
     """How one data set becomes another: write `head`, every frame wrapped, `tail`.
 
     as_it_lies: both ends are native little endian; the pixel data value is to be copied in
-    pieces of any size instead of being transcoded by frame.
+    pieces of any size instead of being transcoded by frame. value_bytes: of native pixel data.
     """
 
     head: bytes
@@ -62,13 +62,14 @@ class Plan:
     shape: ImageShape
     frames: int
     as_it_lies: bool
+    value_bytes: int
 
     @property
     def size_bytes(self) -> int | None:
         """Length of the new data set; None when it is known only at the end."""
         if self.to_syntax not in (ts.IMPLICIT_LE, ts.EXPLICIT_LE):
             return None
-        value = _native_bytes(self.shape, self.frames, self.as_it_lies)
+        value = self.value_bytes
         return len(self.head) + value + value % 2 + len(self.tail)
 
     def frame(self, coded: bytes, frame_index: int) -> bytes:
@@ -102,6 +103,8 @@ def shape_of(header: DataSet, *, floating: bool = False, pixel_vr: str = "OW") -
 
     allocated = number(ALLOCATED)
     stored = number(STORED, allocated)
+    # Float pixels have no Bits Stored (C.7.6.24): what has none and is wide must be that.
+    floating = floating or (STORED not in header and allocated in FLOAT_BITS)
     return ImageShape(
         rows=number(ROWS),
         columns=number(COLUMNS),
@@ -162,12 +165,14 @@ def plan(
     trailer: bytes = b"",
     pixel_vr: str = "OW",
     floating: bool = False,
+    value_bytes: int | None = None,
 ) -> Plan:
     """Prepare to write a data set with pixel data in another transfer syntax.
 
     header: the data set before its pixel data, inflated. frames: how many there are.
     first_frame: decides what colours the decoded frames have, where the header may lie
-    (JPEG, JPEG 2000). trailer: what follows the pixel data. Raises NoCodec or Undecodable.
+    (JPEG, JPEG 2000). trailer: what follows the pixel data. value_bytes: how long the stored
+    pixel data value is, to copy it `as_it_lies`. Raises NoCodec or Undecodable.
     """
     if not can_transcode(from_syntax, to_syntax):
         raise NoCodec(f"transfer syntax {from_syntax} cannot become {to_syntax}")
@@ -182,8 +187,13 @@ def plan(
     tail = _write({tag: e for tag, e in after.items() if tag != 0xFFFCFFFC}, to_syntax)
     if to_syntax not in ts.NATIVE:
         tail = SEQUENCE_END + tail
-    head = _write(data_set, to_syntax) + _pixel_header(shape, frames, to_syntax, as_it_lies)
-    return Plan(head, tail, from_syntax, to_syntax, shape, frames, as_it_lies)
+    if value_bytes is None or not as_it_lies:
+        value_bytes = _native_bytes(shape, frames, as_it_lies)
+    joinable = as_it_lies or shape.bits_allocated > 1 or frames == 1 or shape.native_bits % 8 == 0
+    if to_syntax in ts.NATIVE and not joinable:
+        raise NoCodec("1-bit frames that end inside a byte are not joined")
+    head = _write(data_set, to_syntax) + _pixel_header(shape, value_bytes, to_syntax)
+    return Plan(head, tail, from_syntax, to_syntax, shape, frames, as_it_lies, value_bytes)
 
 
 def transcode_data_set(
@@ -200,7 +210,8 @@ def transcode_data_set(
     """A whole data set in another transfer syntax, in pieces, one frame at a time.
 
     frames: as stored; between two native little endian syntaxes they may be pieces of the
-    pixel data value, of any size. Runs where it is called: hand it to a worker, or use `stream_data_set`.
+    pixel data value, of any size. Runs where it is called: for a worker, or see
+    `stream_data_set`.
     """
     coming = iter(frames)
     first = next(coming, b"")
@@ -244,10 +255,7 @@ def _written(planned: Plan, frames: Iterator[bytes]) -> Iterator[bytes]:
     written = 0
     yield deflater(planned.head)
     for index, coded in enumerate(frames):
-        if planned.as_it_lies:
-            piece = coded
-        else:
-            piece = planned.wrap(planned.frame(coded, index))
+        piece = coded if planned.as_it_lies else planned.wrap(planned.frame(coded, index))
         written += len(piece)
         yield deflater(piece)
     if written % 2:
@@ -357,21 +365,15 @@ def _native_bytes(shape: ImageShape, frames: int, as_it_lies: bool) -> int:
     return shape.decoded_bytes * frames
 
 
-def _pixel_header(shape: ImageShape, frames: int, syntax: str, as_it_lies: bool) -> bytes:
+def _pixel_header(shape: ImageShape, value_bytes: int, syntax: str) -> bytes:
     """The pixel data element up to its first frame, with an empty Basic Offset Table."""
     tag, vr = PIXELS, "OB" if shape.bits_allocated <= 8 or syntax not in ts.NATIVE else "OW"
     if shape.floating:
         tag, vr = (FLOAT_PIXELS, "OF") if shape.bits_allocated == 32 else (DOUBLE_PIXELS, "OD")
-    length = UNDEFINED
-    if syntax in ts.NATIVE:
-        length = _native_bytes(shape, frames, as_it_lies)
-        length += length % 2
-        if length > LONGEST_VALUE:
-            raise NoCodec("uncompressed, the pixel data is too long for one data element")
-        if shape.bits_allocated == 1 and not as_it_lies and frames > 1 and shape.native_bits % 8:
-            raise NoCodec("1-bit frames that end inside a byte are not joined")
+    length = value_bytes + value_bytes % 2 if syntax in ts.NATIVE else UNDEFINED
+    if syntax in ts.NATIVE and length > LONGEST_VALUE:
+        raise NoCodec("uncompressed, the pixel data is too long for one data element")
     if syntax == ts.IMPLICIT_LE:
-        start = struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length)
-    else:
-        start = struct.pack("<HH2s2xI", tag >> 16, tag & 0xFFFF, vr.encode(), length)
+        return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length)
+    start = struct.pack("<HH2s2xI", tag >> 16, tag & 0xFFFF, vr.encode(), length)
     return start if syntax in ts.NATIVE else start + ITEM + b"\0\0\0\0"

@@ -1,0 +1,131 @@
+"""pixel.pool: workers die alone, loops do not matter, limits hold."""
+
+import asyncio
+import os
+import pickle
+import threading
+import time
+
+import pytest
+
+from filmroom.pixel import pool as pools
+from filmroom.pixel.codecs import decode_frame
+from filmroom.pixel.errors import Busy, PixelError, TooLarge, Undecodable, WorkerLost
+from filmroom.pixel.pool import Limits, Pool
+from filmroom.pixel.shape import ImageShape
+
+
+@pytest.fixture
+def pool():
+    made = Pool(1, Limits(memory_bytes=1 << 30, cpu_seconds=2, wall_seconds=8, waiting=32))
+    yield made
+    made.close()
+
+
+async def test_a_worker_is_another_process_and_lives_on(pool):
+    first, second = await pool.run(os.getpid), await pool.run(os.getpid)
+    assert first == second != os.getpid()
+
+
+async def test_a_killed_worker_loses_its_task_only(pool):
+    before = await pool.run(os.getpid)
+    with pytest.raises(WorkerLost):
+        await pool.run(os.abort)
+    after = await pool.run(os.getpid)
+    assert after != before
+    with pytest.raises(ProcessLookupError):
+        os.kill(before, 0)
+
+
+async def test_a_task_that_sleeps_too_long_is_killed():
+    pool = Pool(1, Limits(wall_seconds=1.0))
+    await pool.run(os.getpid)
+    began = time.monotonic()
+    with pytest.raises(WorkerLost, match="longer than 1 s"):
+        await pool.run(time.sleep, 60)
+    assert time.monotonic() - began < 10
+    assert await pool.run(len, b"abc") == 3
+    pool.close()
+
+
+async def test_a_task_that_burns_too_much_cpu_is_killed(pool):
+    with pytest.raises(WorkerLost):
+        await pool.run(pow, 3, 3**22)
+    assert await pool.run(len, b"abc") == 3
+
+
+async def test_a_task_that_wants_too_much_memory_is_refused(pool):
+    with pytest.raises(TooLarge):
+        await pool.run(bytes, 1 << 33)
+    assert await pool.run(len, b"abc") == 3
+
+
+async def test_pixel_errors_come_back_as_themselves(pool):
+    with pytest.raises(Undecodable, match="are needed"):
+        await pool.run(decode_frame, b"", "1.2.840.10008.1.2.1", ImageShape(8, 8))
+
+
+async def test_other_errors_come_back_without_their_secrets(pool):
+    with pytest.raises(PixelError) as caught:
+        await pool.run(open, "/no/such/path")
+    assert "/no" not in caught.value.message
+
+
+def test_one_pool_serves_several_loops(pool):
+    async def work():
+        return await asyncio.gather(*(pool.run(len, b"x" * n) for n in range(5)))
+
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(asyncio.run(work()))) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [[0, 1, 2, 3, 4]] * 3
+
+
+async def test_a_full_queue_says_so(pool):
+    await pool.run(os.getpid)
+    running = [pool.submit(time.sleep, 0.3) for _ in range(32)]
+    time.sleep(0.1)  # the first is in the worker's hands now
+    running.append(pool.submit(time.sleep, 0.01))
+    with pytest.raises(Busy):
+        pool.submit(time.sleep, 0.01)
+    for future in running[1:]:
+        future.cancel()
+
+
+async def test_a_task_cancelled_while_it_waits_is_never_begun(pool, tmp_path):
+    await pool.run(os.getpid)
+    first = asyncio.ensure_future(pool.run(time.sleep, 0.3))
+    second = asyncio.ensure_future(pool.run(os.mkdir, str(tmp_path / "made")))
+    await asyncio.sleep(0.05)
+    second.cancel()
+    await first
+    assert await pool.run(len, b"") == 0
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_closed_pool_takes_nothing(pool):
+    pool.close()
+    with pytest.raises(WorkerLost):
+        pool.submit(len, b"")
+
+
+def test_an_answer_is_only_plain_values():
+    for hostile in (os.system, pools.Pool):
+        with pytest.raises(pickle.UnpicklingError):
+            pools._Plain(pools.io.BytesIO(pickle.dumps(hostile))).load()
+    error = pools._Plain(pools.io.BytesIO(pickle.dumps(TooLarge("x")))).load()
+    assert isinstance(error, TooLarge)
+
+
+async def test_many_workers_share_the_work():
+    pool = Pool(2)
+    pool.warm()
+    pids = await asyncio.gather(*(pool.run(os.getpid) for _ in range(20)))
+    await asyncio.gather(*(pool.run(time.sleep, 0.05) for _ in range(4)))
+    assert 1 <= len(set(pids)) <= 2
+    pool.close()

@@ -1,0 +1,295 @@
+"""pixel.options, picture, color and render: from attributes and a query to a picture file."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.pixels.processing import apply_color_lut, apply_voi_lut
+
+from filmroom.pixel.codecs import decode_frame
+from filmroom.pixel.color import expand_segments
+from filmroom.pixel.errors import BadParameter, NoCodec, Undecodable
+from filmroom.pixel.lut import Window
+from filmroom.pixel.options import GIF, JPEG, PNG, RenderOptions, Viewport, parse_options
+from filmroom.pixel.picture import picture_of, shape_of
+from filmroom.pixel.render import Stored, paint, place, render, render_stored
+
+PACKAGED = Path(pydicom.__file__).parent / "data" / "test_files"
+ROWS, COLUMNS, SAMPLES = "00280010", "00280011", "00280002"
+
+
+def attributes_of(data_set: pydicom.Dataset) -> dict:
+    header = pydicom.Dataset({e.tag: e for e in data_set if e.tag != 0x7FE00010})
+    header.set_original_encoding(False, True)
+    return header.to_json_dict(bulk_data_threshold=1 << 30)
+
+
+def packaged(name: str) -> tuple[dict, np.ndarray]:
+    data_set = pydicom.dcmread(PACKAGED / name)
+    attributes = attributes_of(data_set)
+    shape = shape_of(attributes)
+    coded = data_set.PixelData
+    if data_set.file_meta.TransferSyntaxUID.is_encapsulated:
+        coded = next(pydicom.encaps.generate_frames(coded, number_of_frames=1))
+    return attributes, decode_frame(coded, data_set.file_meta.TransferSyntaxUID, shape)
+
+
+def grey(rows=4, columns=6, **more) -> dict:
+    numbers = {ROWS: rows, COLUMNS: columns, SAMPLES: 1, "00280100": 8, "00280101": 8} | more
+    return {tag: {"vr": "US", "Value": [value]} for tag, value in numbers.items()}
+
+
+def pixels(picture: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(picture)))
+
+
+def test_a_ct_is_shown_as_pydicom_shows_it():
+    attributes, frame = packaged("CT_small.dcm")
+    data_set = pydicom.dcmread(PACKAGED / "CT_small.dcm")
+    data_set.WindowCenter, data_set.WindowWidth = 40, 400
+    hounsfield = frame * float(data_set.RescaleSlope) + float(data_set.RescaleIntercept)
+    expected = apply_voi_lut(hounsfield, data_set)
+    expected = (expected - expected.min()) / (expected.max() - expected.min()) * 255
+    options = RenderOptions(PNG, window=Window(40, 400))
+    got = pixels(render(frame, attributes, options)).astype(float)
+    assert np.abs(got - expected).max() < 2
+
+
+def test_a_palette_is_applied_as_pydicom_applies_it():
+    attributes, frame = packaged("examples_palette.dcm")
+    expected = apply_color_lut(frame, pydicom.dcmread(PACKAGED / "examples_palette.dcm"))
+    expected = (expected >> 8).astype(np.uint8) if expected.dtype == np.uint16 else expected
+    got = pixels(render(frame, attributes, RenderOptions(PNG)))
+    assert np.array_equal(got, expected)
+
+
+def test_ybr_is_turned_into_rgb():
+    attributes, frame = packaged("examples_ybr_color.dcm")
+    data_set = pydicom.dcmread(PACKAGED / "examples_ybr_color.dcm")
+    shape = shape_of(attributes)
+    got = paint(frame, "YBR_FULL", picture_of(attributes), RenderOptions())
+    expected = pydicom.pixels.pixel_array(data_set, index=0)
+    assert shape.photometric == "YBR_FULL_422"
+    assert np.abs(got.astype(int) - expected.astype(int)).max() <= 3
+
+
+def test_overlays_are_burnt_in():
+    attributes, frame = packaged("examples_overlay.dcm")
+    picture = picture_of(attributes)
+    assert len(picture.overlays) == 1
+    bare = paint(frame, "MONOCHROME2", replace(picture, overlays=()), RenderOptions())
+    drawn = paint(frame, "MONOCHROME2", picture, RenderOptions())
+    changed = drawn != bare
+    assert changed.any()
+    assert (drawn[changed] == 255).all()
+
+
+def test_monochrome1_is_white_where_values_are_low():
+    attributes = grey(1, 2) | {"00280004": {"vr": "CS", "Value": ["MONOCHROME1"]}}
+    frame = np.array([[0, 255]], np.uint8)
+    assert pixels(render(frame, attributes, RenderOptions(PNG))).tolist() == [[255, 0]]
+
+
+def a_window(center, width):
+    return {
+        "00281050": {"vr": "DS", "Value": [center]},
+        "00281051": {"vr": "DS", "Value": [width]},
+    }
+
+
+def group(tag, item):
+    return {tag: {"vr": "SQ", "Value": [item]}}
+
+
+def test_an_enhanced_image_has_a_window_per_frame():
+    attributes = grey() | {
+        "52009229": {"vr": "SQ", "Value": [group("00289132", a_window(1, 2))]},
+        "52009230": {"vr": "SQ", "Value": [group("00289132", a_window(3, 4)), {}]},
+    }
+    attributes |= {"52009229": {"vr": "SQ", "Value": [group("00289132", a_window(1, 2))]}}
+    assert picture_of(attributes, 0).grey.window == Window(3, 4)
+    assert picture_of(attributes, 1).grey.window == Window(1, 2)
+    assert picture_of(attributes, 900).grey.window == Window(1, 2)
+
+
+@pytest.mark.parametrize("bad", ["NaN", "abc", None, {}, [], "inf"])
+def test_a_window_that_is_no_number_is_left_out(bad):
+    attributes = grey() | a_window(bad, 100)
+    assert picture_of(attributes).grey.window is None
+
+
+def test_a_voi_lut_may_be_in_line_or_a_list():
+    table = {
+        "00283002": {"vr": "US", "Value": [2, 0, 16]},
+        "00283006": {"vr": "OW", "InlineBinary": "AAD//w=="},
+    }
+    listed = table | {"00283006": {"vr": "US", "Value": [0, 65535]}}
+    for item in (table, listed):
+        voi = picture_of(grey() | group("00283010", item)).grey.voi
+        assert voi is not None
+        assert voi.array.tolist() == [0, 65535]
+
+
+@pytest.mark.parametrize(
+    ("segmented", "bits", "expected"),
+    [
+        ([0, 3, 1, 2, 3], 16, [1, 2, 3]),
+        ([0, 1, 0, 1, 4, 400], 16, [0, 100, 200, 300, 400]),
+        ([0, 2, 7, 9, 2, 1, 0, 0], 16, [7, 9, 7, 9]),
+        ([0, 2, 7, 9, 0, 1, 5, 2, 1, 8, 0], 16, [7, 9, 5, 5]),
+        ([0, 2, 7, 9, 2, 1, 0, 0, 0, 0], 8, [7, 9, 7, 9]),
+    ],
+)
+def test_segmented_palettes_expand(segmented, bits, expected):
+    coded = np.array(segmented, "<u2" if bits == 16 else "u1").tobytes()
+    got = np.frombuffer(expand_segments(coded, bits, len(expected)), "<u2")
+    assert got.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "segmented", [[], [2, 1, 0, 0], [9, 1, 1], [0, 1, 1, 2, 65535, 4, 0], [2, 9, 9, 9]]
+)
+def test_segments_that_make_no_sense_are_undecodable(segmented):
+    with pytest.raises(Undecodable):
+        expand_segments(np.array(segmented, "<u2").tobytes(), 16, 256)
+
+
+def test_a_palette_image_without_palette_is_no_codec():
+    attributes = grey() | {"00280004": {"vr": "CS", "Value": ["PALETTE COLOR"]}}
+    with pytest.raises(NoCodec):
+        render(np.zeros((4, 6), np.uint8), attributes, RenderOptions())
+
+
+RAMP = np.arange(24, dtype=np.uint8).reshape(4, 6)
+
+
+def placed(viewport):
+    return place(RAMP, RenderOptions(viewport=viewport))
+
+
+def test_a_viewport_keeps_the_aspect_ratio():
+    assert placed(Viewport(12, 12)).shape == (8, 12)
+    assert placed(Viewport(600, 4)).shape == (4, 6)
+    assert placed(Viewport(1, 1)).shape == (1, 1)
+
+
+def test_a_source_region_is_cut_out():
+    assert placed(Viewport(2, 2, 4, 1, 2, 2)).tolist() == [[10, 11], [16, 17]]
+    assert placed(Viewport(2, 2, 4, 2)).tolist() == [[16, 17], [22, 23]]
+
+
+def test_negative_sizes_flip():
+    assert placed(Viewport(6, 4, None, None, -6, None)).tolist() == RAMP[:, ::-1].tolist()
+    assert placed(Viewport(6, 4, None, None, 6, -4)).tolist() == RAMP[::-1].tolist()
+
+
+def test_a_region_outside_the_image_is_a_bad_parameter():
+    with pytest.raises(BadParameter):
+        placed(Viewport(6, 4, 100, 100, 5, 5))
+
+
+def test_a_fractional_region_is_cut_out():
+    got = place(RAMP, RenderOptions(region=(0.5, 0.5, 1.0, 1.0)))
+    assert got.tolist() == [[15, 16, 17], [21, 22, 23]]
+
+
+def test_a_thumbnail_of_a_huge_image_keeps_its_shape():
+    large = np.zeros((4000, 3000), np.uint8)
+    assert place(large, RenderOptions(viewport=Viewport(128, 128))).shape == (128, 96)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"window": "40"},
+        {"window": "40,400,cubic"},
+        {"window": "NaN,400,linear"},
+        {"window": "40,inf,linear"},
+        {"window": "40,0,linear"},
+        {"window": "40,0.5,linear"},
+        {"window": "40,0,sigmoid"},
+        {"window": "40,1e999,linear"},
+        {"windowCenter": "40"},
+        {"windowWidth": "40"},
+        {"viewport": "100000,100000"},
+        {"viewport": "10000,10000"},
+        {"viewport": "0,10"},
+        {"viewport": "-5,10"},
+        {"viewport": "10"},
+        {"viewport": "10,10,1,1,1,1,1"},
+        {"viewport": "10,10,,,0,5"},
+        {"viewport": "1.5,10"},
+        {"viewport": "a,b"},
+        {"viewport": ""},
+        {"rows": "0"},
+        {"columns": "99999"},
+        {"region": "0,0,1"},
+        {"region": "0.5,0,0.5,1"},
+        {"region": "0,0,2,1"},
+        {"quality": "0"},
+        {"quality": "101"},
+        {"quality": "high"},
+        {"imageQuality": "1.5"},
+        {"iccprofile": "cmyk"},
+        {"annotation": "everything"},
+    ],
+    ids=str,
+)
+def test_a_parameter_that_cannot_be_obeyed_is_refused(params):
+    with pytest.raises(BadParameter):
+        parse_options(params, JPEG)
+
+
+def test_parameters_are_read():
+    options = parse_options(
+        {
+            "window": "-600,1500,linear-exact",
+            "viewport": "512,256,,10.5,-100,",
+            "quality": "75",
+            "iccprofile": "srgb",
+            "annotation": "patient,technique",
+            "unknown": "x",
+        },
+        PNG,
+    )
+    assert options.window == Window(-600, 1500, "LINEAR_EXACT")
+    assert options.viewport == Viewport(512, 256, None, 10.5, -100, None)
+    assert (options.quality, options.media_type) == (75, PNG)
+
+
+def test_wado_uri_parameters_are_read():
+    options = parse_options(
+        {"windowCenter": "1", "windowWidth": "2", "rows": "10", "region": "0,0,.5,1"}, JPEG
+    )
+    assert options.window == Window(1, 2)
+    assert options.viewport is not None
+    assert options.viewport.height == 10
+    assert options.region == (0, 0, 0.5, 1)
+
+
+def test_a_thumbnail_is_small_by_default():
+    assert parse_options({}, JPEG, thumbnail=True).viewport == Viewport(128, 128)
+    assert parse_options({"viewport": "64,32"}, JPEG, thumbnail=True).viewport == Viewport(64, 32)
+
+
+@pytest.mark.parametrize(("media_type", "kind"), [(JPEG, "JPEG"), (PNG, "PNG"), (GIF, "GIF")])
+def test_every_media_type_is_what_it_says(media_type, kind):
+    for samples in (1, 3):
+        attributes = grey(4, 6, **{SAMPLES: samples})
+        attributes["00280004"] = {"vr": "CS", "Value": ["RGB" if samples == 3 else "MONOCHROME2"]}
+        frame = np.zeros((4, 6, 3) if samples == 3 else (4, 6), np.uint8)
+        image = Image.open(io.BytesIO(render(frame, attributes, RenderOptions(media_type))))
+        assert (image.format, image.size) == (kind, (6, 4))
+
+
+def test_a_gif_of_several_frames_moves():
+    picture = picture_of(grey())
+    frames = [Stored(bytes([shade] * 24), picture) for shade in (0, 90, 180)]
+    image = Image.open(
+        io.BytesIO(render_stored(frames, "1.2.840.10008.1.2.1", RenderOptions(GIF), 40.0))
+    )
+    assert (image.n_frames, image.info["duration"]) == (3, 40)

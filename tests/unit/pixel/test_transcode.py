@@ -1,0 +1,195 @@
+"""pixel.transcode: frames and whole data sets in other syntaxes, read back by pydicom."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import generate_frames
+
+from filmroom.pixel import syntaxes as ts
+from filmroom.pixel.codecs import decode
+from filmroom.pixel.errors import NoCodec, Undecodable
+from filmroom.pixel.pool import Pool
+from filmroom.pixel.shape import ImageShape
+from filmroom.pixel.transcode import (
+    bit_offset,
+    join_data_set,
+    plan,
+    rewrite,
+    shape_of,
+    stream_data_set,
+    transcode_frame,
+)
+
+PACKAGED = Path(pydicom.__file__).parent / "data" / "test_files"
+
+
+def taken_apart(data_set: pydicom.FileDataset) -> tuple[bytes, list[bytes], str]:
+    """Header bytes, frames as stored, transfer syntax."""
+    syntax = data_set.file_meta.TransferSyntaxUID
+    frames = int(data_set.get("NumberOfFrames", 1) or 1)
+    coded = data_set.PixelData
+    if syntax.is_encapsulated:
+        parts = list(generate_frames(coded, number_of_frames=frames))
+    else:
+        size = len(coded) // frames
+        parts = [coded[at : at + size] for at in range(0, size * frames, size)]
+    header = pydicom.Dataset({e.tag: e for e in data_set if e.tag < 0x7FE00000})
+    return written(header, syntax), parts, str(syntax)
+
+
+def written(data_set: pydicom.Dataset, syntax: str) -> bytes:
+    out = pydicom.filebase.DicomBytesIO()
+    out.is_implicit_VR = syntax == ts.IMPLICIT_LE
+    out.is_little_endian = syntax != ts.EXPLICIT_BE
+    pydicom.filewriter.write_dataset(out, data_set)
+    return out.getvalue()
+
+
+def read(data_set: bytes, syntax: str) -> pydicom.Dataset:
+    if syntax == ts.DEFLATED_LE:
+        data_set = zlib.decompress(data_set, -15)
+    got = pydicom.dcmread(
+        io.BytesIO(
+            b"\0" * 128
+            + b"DICM"
+            + struct.pack("<HH2sHI", 2, 0, b"UL", 4, 8 + len(syntax) + len(syntax) % 2)
+            + struct.pack("<HH2sH", 2, 0x10, b"UI", len(syntax) + len(syntax) % 2)
+            + syntax.encode()
+            + b"\0" * (len(syntax) % 2)
+            + data_set
+        )
+    ) if syntax != ts.DEFLATED_LE else pydicom.filereader.read_dataset(
+        io.BytesIO(data_set), False, True
+    )  # fmt: skip
+    return got
+
+
+FILES = [
+    "CT_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_jp2klossless.dcm",
+    "MR_small_jpeg_ls_lossless.dcm", "examples_rgb_color.dcm", "SC_rgb_rle_16bit_2frame.dcm",
+    "examples_palette.dcm", "SC_rgb_jpeg_dcmtk.dcm", "emri_small.dcm", "color3d_jpeg_baseline.dcm",
+    "SC_ybr_full_422_uncompressed.dcm", "MR_small_implicit.dcm",
+]  # fmt: skip
+TARGETS = [
+    ts.EXPLICIT_LE, ts.IMPLICIT_LE, ts.RLE, ts.J2K_LOSSLESS, ts.HTJ2K_LOSSLESS,
+    ts.JPEG_LS_LOSSLESS, ts.JPEG_LOSSLESS_SV1,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", [name for name in FILES if (PACKAGED / name).exists()])
+def test_a_data_set_in_another_syntax_has_the_same_pixels(name, target):
+    source = pydicom.dcmread(PACKAGED / name)
+    header, frames, syntax = taken_apart(source)
+    got = read(join_data_set(header, frames, syntax, target), target)
+    assert got.SOPInstanceUID == source.SOPInstanceUID
+    assert got.PatientName == source.PatientName
+    before = decode(frames[0], syntax, shape_of(_elements(header, syntax)))
+    if target in (ts.EXPLICIT_LE, ts.IMPLICIT_LE) and syntax in (ts.EXPLICIT_LE, ts.IMPLICIT_LE):
+        assert got.PixelData == source.PixelData
+        return
+    after_shape = shape_of(_elements(written(_header(got), target), target))
+    if target in ts.NATIVE:
+        count = int(got.get("NumberOfFrames", 1) or 1)
+        first = got.PixelData[: len(got.PixelData) // count]
+    else:
+        first = next(generate_frames(got.PixelData, number_of_frames=len(frames)))
+        assert got["PixelData"].VR == "OB"
+    after = decode(first, target, after_shape)
+    assert np.array_equal(after.array, before.array)
+    assert after.photometric == before.photometric
+
+
+def _header(data_set):
+    return pydicom.Dataset({e.tag: e for e in data_set if e.tag < 0x7FE00000 and e.tag >> 16 != 2})
+
+
+def _elements(header, syntax):
+    from filmroom.dicom.elements import read_data_set
+
+    return read_data_set(
+        header, explicit_vr=syntax != ts.IMPLICIT_LE, little_endian=syntax != ts.EXPLICIT_BE
+    )
+
+
+def test_pydicom_reads_what_we_write():
+    source = pydicom.dcmread(PACKAGED / "CT_small.dcm")
+    header, frames, syntax = taken_apart(source)
+    for target in (ts.J2K_LOSSLESS, ts.RLE, ts.JPEG_LS_LOSSLESS, ts.HTJ2K_LOSSLESS):
+        got = read(join_data_set(header, frames, syntax, target), target)
+        assert np.array_equal(got.pixel_array, source.pixel_array)
+
+
+def test_decompressed_lossy_pixels_are_said_to_be_lossy():
+    source = pydicom.dcmread(PACKAGED / "SC_rgb_jpeg_dcmtk.dcm")
+    header, frames, syntax = taken_apart(source)
+    got = read(join_data_set(header, frames, syntax, ts.EXPLICIT_LE), ts.EXPLICIT_LE)
+    assert got.LossyImageCompression == "01"
+    assert got.PlanarConfiguration == 0
+    assert got.PhotometricInterpretation in ("RGB", "YBR_FULL")
+
+
+def test_deflated_output_inflates():
+    source = pydicom.dcmread(PACKAGED / "CT_small.dcm")
+    header, frames, syntax = taken_apart(source)
+    deflated = join_data_set(header, frames, syntax, ts.DEFLATED_LE)
+    assert len(deflated) % 2 == 0
+    assert read(deflated, ts.DEFLATED_LE).PixelData == source.PixelData
+
+
+@pytest.mark.parametrize("target", [ts.EXPLICIT_LE, ts.IMPLICIT_LE])
+def test_the_size_is_known_beforehand(target):
+    source = pydicom.dcmread(PACKAGED / "SC_rgb_rle_16bit_2frame.dcm")
+    header, frames, syntax = taken_apart(source)
+    planned = plan(header, syntax, target, frames=2, first_frame=frames[0])
+    assert planned.size_bytes == len(join_data_set(header, frames, syntax, target))
+
+
+def test_a_data_set_without_pixels_is_rewritten():
+    source = pydicom.dcmread(PACKAGED / "test-SR.dcm")
+    header = written(_header(source), ts.EXPLICIT_LE)
+    implicit = rewrite(header, ts.EXPLICIT_LE, ts.IMPLICIT_LE)
+    assert read(implicit, ts.IMPLICIT_LE).SOPInstanceUID == source.SOPInstanceUID
+    assert rewrite(implicit, ts.IMPLICIT_LE, ts.EXPLICIT_LE) == rewrite(
+        header, ts.EXPLICIT_LE, ts.EXPLICIT_LE
+    )
+
+
+def test_what_cannot_be_written_is_refused():
+    source = pydicom.dcmread(PACKAGED / "CT_small.dcm")
+    header, frames, syntax = taken_apart(source)
+    with pytest.raises(NoCodec):
+        join_data_set(header, frames, syntax, "1.2.840.10008.1.2.4.100")
+    with pytest.raises(NoCodec):
+        join_data_set(header, frames, syntax, ts.JPEG_BASELINE)
+    with pytest.raises(Undecodable):
+        plan(b"garbage", syntax, ts.RLE, frames=1)
+    with pytest.raises(Undecodable):
+        plan(b"", syntax, ts.RLE, frames=1)
+
+
+def test_one_bit_frames_know_their_bit():
+    shape = ImageShape(3, 3, 1, 1, 1)
+    assert [bit_offset(shape, ts.EXPLICIT_LE, i) for i in range(3)] == [0, 1, 2]
+    assert bit_offset(ImageShape(3, 3), ts.EXPLICIT_LE, 1) == 0
+
+
+def test_a_frame_in_its_own_syntax_is_left_alone():
+    assert transcode_frame(b"anything", ts.RLE, ts.RLE, ImageShape(1, 1)) == b"anything"
+
+
+async def test_a_stream_is_the_same_as_the_whole():
+    source = pydicom.dcmread(PACKAGED / "SC_rgb_rle_16bit_2frame.dcm")
+    header, frames, syntax = taken_apart(source)
+    frames = frames * 4
+    pool = Pool(1)
+    for target in (ts.EXPLICIT_LE, ts.HTJ2K_LOSSLESS):
+        planned = plan(header, syntax, target, frames=8, first_frame=frames[0])
+        pieces = [p async for p in stream_data_set(pool, planned, lambda i: frames[i])]
+        assert b"".join(pieces) == join_data_set(header, frames, syntax, target)
+    pool.close()
