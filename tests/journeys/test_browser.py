@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
+from pydicom.uid import generate_uid
 
 from browser import Visit, chromium, screenshots
 from instances import an_instance
@@ -217,6 +218,35 @@ def test_ohif_shows_the_words_of_a_report(visit):
     row_of(page, "SR").get_by_role("link", name="Open in OHIF").click()
     expect(page.locator("[data-cy=viewport-pane]").first).to_contain_text(re.compile(r"\w{4,}"))
     visit.picture("ohif-SR")
+
+
+def test_a_length_measured_in_ohif_is_stored_as_a_structured_report(visit, filmroom):
+    uid = generate_uid()
+    image = an_instance(rows=128, columns=128, PatientName="Measured^Mia", StudyInstanceUID=uid)
+    store(filmroom, image)
+    page = visit.sign_in()
+    page.get_by_label("Patient name").fill("measured")
+    expect(rows(page)).to_have_count(1)
+    rows(page).get_by_role("link", name="Open in OHIF").click()
+    visit.wait_for_image()
+    page.locator("[data-cy=MeasurementTools-split-button-primary]").click()
+    box = page.locator("canvas.cornerstone-canvas").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 100, y)
+    page.mouse.down()
+    page.mouse.move(x, y, steps=5)
+    page.mouse.move(x + 100, y, steps=5)
+    page.mouse.up()
+    page.locator("[data-cy=prompt-begin-tracking-yes-btn]").click()
+    page.locator("[data-cy=trackedMeasurements-btn]").click()
+    page.get_by_role("button", name="Create SR").click()
+    with page.expect_response(lambda response: response.request.method == "POST") as stored:
+        page.get_by_role("button", name="Save").click()
+    assert stored.value.status == 200
+    visit.picture("ohif-measured")
+    with filmroom.client() as client:
+        series = client.get(f"/dicom-web/studies/{uid}/series").json()
+    assert {found["00080060"]["Value"][0] for found in series} == {"CT", "SR"}
 
 
 def test_signing_out_closes_everything(visit):

@@ -35,7 +35,7 @@ export function StudyTable({ list, session }: { list: StudyList; session: Sessio
 function Row({ study }: { study: Study }) {
   return (
     <tr onClick={openUnlessBusy}>
-      <td className="picture"><Picture uid={study.uid} /></td>
+      <td className="picture"><Picture study={study} /></td>
       <td className="patient">
         <a className="open" href={viewerAddress(study.uid)} title="Open in OHIF"><PersonName name={study.patientName} /></a>
       </td>
@@ -59,10 +59,13 @@ function Text({ children }: { children: string }) {
   return <bdi title={visible(children) || undefined}>{visible(children)}</bdi>;
 }
 
-function Picture({ uid }: { uid: string }) {
-  const [none, setNone] = useState(false);
+const WITHOUT_PICTURE = new Set(['AU', 'DOC', 'ECG', 'EPS', 'HD', 'KO', 'PR', 'REG', 'RTPLAN', 'RTRECORD', 'RTSTRUCT', 'SR']);
+
+function Picture({ study }: { study: Study }) {
+  const nothingToSee = study.modalities.length > 0 && study.modalities.every(some => WITHOUT_PICTURE.has(some));
+  const [none, setNone] = useState(nothingToSee);
   if (none) return <span className="no-picture" />;
-  return <img src={thumbnailAddress(uid)} alt="" width="36" height="36" loading="lazy" decoding="async" onError={() => setNone(true)} />;
+  return <img src={thumbnailAddress(study.uid)} alt="" width="36" height="36" loading="lazy" decoding="async" onError={() => setNone(true)} />;
 }
 
 /** A click anywhere in a row opens it, unless it selects text or hits a link. */
