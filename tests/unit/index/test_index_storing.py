@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
@@ -195,36 +195,28 @@ def test_a_value_too_long_or_too_odd_stops_nothing(index, keyword):
 def test_two_adders_make_a_patient_once(index, index_url):
     """Two nodes (or threads, on SQLite) store instances of the same studies at once."""
     others = [open_index(index_url) for _ in range(2)]
-    added: list[bool] = []
-    failures: list[Exception] = []
 
     def run(which):
-        try:
-            for round_ in range(12):
-                batch = [
-                    an_instance(
-                        PatientID=f"P{round_ % 3}",
-                        StudyInstanceUID=f"1.{round_ % 4}",
-                        SeriesInstanceUID=f"1.{round_ % 4}.{i % 2}",
-                        SOPInstanceUID=f"1.{round_ % 4}.{i % 2}.{round_}.{i}",
-                        Modality="CT" if i % 2 else "MR",
-                    )
-                    for i in range(6)
-                ]
-                if which:
-                    batch.reverse()
-                added.extend(others[which].add(batch))
-        except Exception as error:
-            failures.append(error)
+        added = []
+        for round_ in range(12):
+            study = f"1.{round_ % 4}"
+            batch = [
+                an_instance(
+                    PatientID=f"P{round_ % 3}",
+                    StudyInstanceUID=study,
+                    SeriesInstanceUID=f"{study}.{i % 2}",
+                    SOPInstanceUID=f"{study}.{i % 2}.{round_}.{i}",
+                    Modality="CT" if i % 2 else "MR",
+                )
+                for i in range(6)
+            ]
+            added += others[which].add(batch[::-1] if which else batch)
+        return added
 
-    threads = [threading.Thread(target=run, args=(n,)) for n in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        added = [new for result in pool.map(run, range(2)) for new in result]
     for other in others:
         other.close()
-    assert failures == []
     assert sum(added) == 72
     assert index.statistics() == Statistics(3, 4, 8, 72, 72_000, 0)
     studies = index.search(Query(Level.STUDY, {}))
