@@ -114,12 +114,13 @@ def create_app(
     titles = settings.dimse.ae_titles
     about = session.About(__version__, titles, dimse_port or settings.dimse.port)
     pages = Pages(static)
+    # Routes are tried in order: the busiest first.
     routes: list[BaseRoute] = [
+        *(_dicomweb(archive, pool, settings) if edges is None else edges),
         *health.routes(archive, ready),
         *session.routes(sign_in, settings.http, about),
         *people.routes(sign_in, clock),
         *operations.routes(archive, settings.peer_records, settings.blobs_folder / "quarantine"),
-        *(_dicomweb(archive, pool, settings) if edges is None else edges),
     ]
     routes.append(_openapi(routes))
     routes += pages.routes()

@@ -83,7 +83,7 @@ def routes(archive: Archive, peers: Sequence[Peer], quarantine: Path) -> list[Ba
         return answer([_quarantined(row) for row in rows])
 
     async def download(request: Request) -> Response:
-        found, path = await asyncio.to_thread(kept.find, request.path_params["id"])
+        found, path = await asyncio.to_thread(kept.find, _id(request))
         if not await asyncio.to_thread(path.is_file):
             raise NotHeld("the quarantined file is gone")
         return FileResponse(
@@ -94,11 +94,11 @@ def routes(archive: Archive, peers: Sequence[Peer], quarantine: Path) -> list[Ba
         )
 
     async def drop(request: Request) -> Response:
-        await asyncio.to_thread(kept.drop, request.path_params["id"])
+        await asyncio.to_thread(kept.drop, _id(request))
         return nothing()
 
     async def retry(request: Request) -> Response:
-        stored = await kept.retry(request.path_params["id"])
+        stored = await kept.retry(_id(request))
         return answer({**asdict(stored), "outcome": stored.outcome.value})
 
     async def statistics(request: Request) -> Response:
@@ -109,11 +109,18 @@ def routes(archive: Archive, peers: Sequence[Peer], quarantine: Path) -> list[Ba
     return [
         Route("/api/peers", list_peers, methods=["GET"]),
         Route("/api/quarantine", list_quarantine, methods=["GET"]),
-        Route("/api/quarantine/{id:int}", drop, methods=["DELETE"]),
-        Route("/api/quarantine/{id:int}/file", download, methods=["GET"]),
-        Route("/api/quarantine/{id:int}/retry", retry, methods=["POST"]),
+        Route("/api/quarantine/{id}", drop, methods=["DELETE"]),
+        Route("/api/quarantine/{id}/file", download, methods=["GET"]),
+        Route("/api/quarantine/{id}/retry", retry, methods=["POST"]),
         Route("/api/statistics", statistics, methods=["GET"]),
     ]
+
+
+def _id(request: Request) -> int:
+    text = str(request.path_params["id"])
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise NotHeld("there is no such entry in the quarantine")
+    return int(text)
 
 
 def _peer(peer: Peer) -> dict[str, Any]:

@@ -217,10 +217,8 @@ async def test_a_body_is_bounded_by_its_announced_length(ask):
     assert "1048576" in answer.json()["detail"]
 
 
-async def test_a_body_without_a_length_is_bounded_as_it_comes(make_app):
-    from conftest import asking  # the one beside this file
-
-    client = asking(make_app(http={"max_body_bytes": 1 << 20}))("technologist")
+async def test_a_body_without_a_length_is_bounded_as_it_comes(make_app, ask_of):
+    client = ask_of(make_app(http={"max_body_bytes": 1 << 20}))("technologist")
 
     async def endless():
         while True:
