@@ -91,7 +91,7 @@ export function useStudies(): StudyList {
       scrollTo(0, 0);
     },
     studies, total, slow, problem,
-    summary: known === undefined ? '' : filtered ? `${known} found` : `${known} in all, newest first`,
+    summary: !total && !filtered ? '' : filtered ? `${known} found` : `${known} in all, newest first`,
     refresh: () => void load(place, false),
   };
 }
