@@ -64,25 +64,38 @@ class MultipartReader:
         self._step = self._preamble
         self.parts = 0
         self.complete = False
+        self._fault: MalformedMultipart | None = None
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that these bytes complete; data views stay valid as long as held."""
+        """The events that these bytes complete; data views stay valid as long as held.
+
+        What comes before a fault is given out first: the fault is raised by the next call.
+        """
+        self._raise_fault()
         received = self._kept + chunk if self._kept else chunk
         self._kept = b""
         events: list[Event] = []
         at = 0
-        while at < len(received):
-            ahead = self._step(received, at, events)
-            if ahead < 0:
-                self._kept = received[~ahead:]
-                break
-            at = ahead
+        try:
+            while at < len(received):
+                ahead = self._step(received, at, events)
+                if ahead < 0:
+                    self._kept = received[~ahead:]
+                    break
+                at = ahead
+        except MalformedMultipart as error:
+            self._fault = error
         return events
 
     def finish(self) -> None:
         """Raise unless the closing delimiter has come."""
+        self._raise_fault()
         if not self.complete:
             raise MalformedMultipart("the body ends before its closing boundary")
+
+    def _raise_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
 
     # Each step returns where the next one goes on, or ~n: keep the bytes from n on.
 

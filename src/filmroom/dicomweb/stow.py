@@ -126,9 +126,8 @@ async def take_files(storing: Storing, reader: MultipartReader, body: AsyncItera
                 storing.begin(event.headers.get("content-type"))
             elif isinstance(event, PartEnd):
                 await storing.end()
-        if storing.hopeless:
-            await storing.cease()
-            raise MalformedMultipart("too many parts in a row that are no DICOM files")
+                if storing.hopeless:
+                    raise MalformedMultipart("too many parts in a row that are no DICOM files")
     reader.finish()
     await storing.settle()
 

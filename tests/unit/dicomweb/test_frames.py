@@ -225,7 +225,7 @@ async def test_compressed_pixel_data_come_frame_by_frame(room, parts):
 
 
 async def test_a_palette_is_in_line(room):
-    ds = pydicom.dcmread(SAMPLES / "OBXXXX1A.dcm")
+    ds = pydicom.dcmread(SAMPLES / "examples_palette.dcm")
     assert "RedPaletteColorLookupTableData" in ds
     buffer = io.BytesIO()
     ds.save_as(buffer, enforce_file_format=True)

@@ -214,7 +214,7 @@ async def test_the_server_cuts_and_says_so(make_room):
         ("RequestAttributesSequence.CodeMeaning=x", "."),
         ("includefield=NoSuchThing", "includefield"),
         ("fuzzymatching=maybe", "true or false"),
-        ("PatientName=" + "*a" * 3000, "wildcards"),
+        ("PatientName=" + "*a" * 300, "wildcards"),
         ("PatientID=1&PatientID=2", "twice"),
         ("PatientID=a%00b", "NUL"),
         ("&".join(f"x{n}=1" for n in range(2000)), "parameters"),

@@ -1,6 +1,7 @@
 """PS3.18 10.5.1.2: metadata and bulk data parts; nothing outside the request is fetched."""
 
 import base64
+import copy
 import io
 import json
 
@@ -18,7 +19,7 @@ JSON = "application/dicom+json"
 
 
 def metadata_of(ds, uri="pixels"):
-    ds = ds.copy()
+    ds = copy.deepcopy(ds)
     del ds.PixelData
     metadata = ds.to_json_dict()
     metadata["7FE00010"] = {"vr": "OW", "BulkDataURI": uri}

@@ -249,7 +249,7 @@ async def test_metadata_may_be_xml(filled, parts):
 
 async def test_bad_text_gives_valid_json(room):
     file = an_instance(SOPInstanceUID="1.1.1.1", PatientName="XXXXXXXXXXXX", **STUDY)
-    await room.store(file.replace(b"XXXXXXXXXXXX", b"\xff\xfe\x1b$B\xc3\x28bad "))
+    await room.store(file.replace(b"XXXXXXXXXXXX", b"\xff\xfe\x1b$B\xc3\x28bad  "))
     response = await room.get("/studies/1.1/metadata")
     assert json.loads(response.content)[0]["00100020"]["Value"] == ["GH-1906"]
 
