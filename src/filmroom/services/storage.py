@@ -109,9 +109,11 @@ def open_sink(
 ) -> ArchiveSink | RefusingSink:
     """The sink for one C-STORE-RQ; never raises an ArchiveError, a refusing sink instead."""
     if request.affected_sop_class_uid != context.abstract_syntax:
-        return RefusingSink(
-            answer(request, outcomes.SOP_CLASS_NOT_SUPPORTED, "Not the SOP class of this context")
-        )
+        comment = "Not the SOP class of this context"
+        return RefusingSink(answer(request, outcomes.SOP_CLASS_NOT_SUPPORTED, comment))
+    if not request.affected_sop_instance_uid:  # to the archive that would be "not announced"
+        comment = "No Affected SOP Instance UID"
+        return RefusingSink(answer(request, outcomes.IDENTIFIER_MISMATCH, comment))
     origin = Origin("dimse", info.calling_ae_title, info.address, info.called_ae_title)
     try:
         demand(principal, Action.STORE)

@@ -149,6 +149,12 @@ async def test_a_class_other_than_that_of_the_context_is_refused():
     assert archive.opened is None
 
 
+async def test_an_instance_that_is_not_named_is_refused():
+    archive = FakeArchive()
+    assert (await send(archive, request=CStoreRequest(7, CT, ""))).status == 0xA900
+    assert archive.opened is None
+
+
 def test_opening_a_sink_never_raises_an_archive_error():
     for kind in ArchiveError.__subclasses__():
         open_sink(FakeArchive("open", kind("no")), MODALITY, REQUEST, CONTEXT, INFO)
