@@ -27,6 +27,7 @@ from filmroom.dicom.scan import (
     TooShort,
     element_header,
     notation_of,
+    skip_item,
     skip_undefined,
 )
 from filmroom.dicom.tags import SPECIFIC_CHARACTER_SET
@@ -343,17 +344,5 @@ def _find_item(data: Buffer, at: int, end: int, n: Notation, number: int) -> tup
             number -= 1
             if number == 0:
                 return at, end if length == UNDEFINED else min(at + length, end)
-            at = _after_item(data, at, n) if length == UNDEFINED else at + length
+            at = skip_item(data, at, n) if length == UNDEFINED else at + length
     raise KeyError("no such item")
-
-
-def _after_item(data: Buffer, at: int, n: Notation) -> int:
-    while True:
-        read = n.length.unpack_from(data, at)[0]
-        start, length, code = element_header(data, at, n)
-        if read == n.item_end:
-            return start
-        if length == UNDEFINED:
-            at = skip_undefined(data, start, IMPLICIT_LE if code in (b"UN", b"") else n)
-        else:
-            at = start + length

@@ -50,7 +50,7 @@ def _element(
     tag: int, attribute: dict[str, Any], bulk: Callable[[str], bytes], depth: int
 ) -> Element:
     vr = attribute.get("vr") or vrs.vr_of(tag)
-    if vr not in _VRS:
+    if not isinstance(vr, str) or vr not in _VRS:
         raise Malformed("unknown value representation")
     if "BulkDataURI" in attribute:
         return Element(tag, vr, bulk(str(attribute["BulkDataURI"])))
@@ -85,18 +85,19 @@ def from_elements(ds: DataSet, charsets: tuple[str, ...] | None = None) -> dict[
     obj: dict[str, Any] = {}
     for tag in sorted(ds):
         element = ds[tag]
-        attribute: dict[str, Any] = {"vr": element.vr}
-        if element.vr == "SQ":
+        vr = element.vr if element.vr in _VRS else "UN"
+        attribute: dict[str, Any] = {"vr": vr}
+        if vr == "SQ":
             values: list[Any] = [from_elements(item, own) for item in element.items]
             if values:
                 attribute["Value"] = values
-        elif element.vr in vrs.BINARY_VRS:
+        elif vr in vrs.BINARY_VRS:
             if element.raw:
                 attribute["InlineBinary"] = inline(element.raw)
         elif tag == SPECIFIC_CHARACTER_SET and own:
             attribute["Value"] = [text.UTF_8]
         else:
-            values = to_values(element.vr, element.raw, own, True)
+            values = to_values(vr, element.raw, own, True)
             if values:
                 attribute["Value"] = values
         obj[f"{tag:08X}"] = attribute

@@ -180,6 +180,8 @@ def _text(vr: str, value: Any) -> str:
     if vr == "PN":
         if isinstance(value, str):
             return value
+        if not isinstance(value, dict):
+            raise TypeError(value)
         return "=".join([str(value.get(key) or "") for key in GROUPS]).rstrip("=")
     if isinstance(value, str):
         return value

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from filmroom.dicom.errors import Malformed, NeedMore
 from filmroom.dicom.tags import BY_TAG, PIXEL_ATTRIBUTES, SPECIFIC_CHARACTER_SET
 from filmroom.dicom.uids import TRANSFER_SYNTAXES
-from filmroom.dicom.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS
+from filmroom.dicom.vrs import KNOWN_VRS, LONG_VRS, SHORT_VRS, sequences
 
 Buffer = bytes | memoryview | mmap.mmap
 
@@ -71,6 +71,7 @@ class Notation:
         self.item = self.as_read(_ITEM)
         self.item_end = self.as_read(_ITEM_END)
         self.sequence_end = self.as_read(_SEQUENCE_END)
+        self.sequences = frozenset() if explicit_vr else frozenset(map(self.as_read, sequences()))
         self.delimiters = {self.item, self.item_end, self.sequence_end}
 
     def as_read(self, tag: int) -> int:
@@ -156,6 +157,8 @@ def _explicit(head: Buffer, size: int, n: Notation) -> Scan:
                 if read in wanted:
                     _keep(values, wanted[read], head, start, at - 8)
                 continue
+            elif vr == b"SQ":
+                _check_items(head, start, length, n)
         end = start + length
         if end > size:
             raise TooShort(end)
@@ -166,7 +169,7 @@ def _explicit(head: Buffer, size: int, n: Notation) -> Scan:
 
 
 def _implicit(head: Buffer, size: int, n: Notation) -> Scan:
-    unpack, wanted, pixels = n.header.unpack_from, n.wanted, n.pixels
+    unpack, wanted, pixels, sequences = n.header.unpack_from, n.wanted, n.pixels, n.sequences
     values: dict[int, bytes] = {}
     at, last = 0, size - 8
     while at <= last:
@@ -180,7 +183,9 @@ def _implicit(head: Buffer, size: int, n: Notation) -> Scan:
             if read in wanted:
                 _keep(values, wanted[read], head, start, at - 8)
             continue
-        if read == 0 and _only_zeros(head, at):
+        if read in sequences:
+            _check_items(head, start, length, n)
+        elif read == 0 and _only_zeros(head, at):
             break
         end = start + length
         if end > size:
@@ -239,6 +244,38 @@ def _long_header(
     if vr.isalpha() and vr.isupper():
         return at + 8, length, vr
     return at + 8, n.length.unpack_from(head, at + 4)[0], b""
+
+
+def _check_items(head: Buffer, at: int, length: int, n: Notation) -> None:
+    """Refuse a sequence of defined length whose items do not fill it (PS3.5 7.5.1).
+
+    The items are counted through, not read: what is wrong inside them stays unseen.
+    """
+    end = at + length
+    if end > len(head):
+        raise TooShort(end)
+    while at < end:
+        read, length = n.implicit.unpack_from(head, at)
+        if read not in n.delimiters:
+            raise Malformed("a sequence holds something that is not an item")
+        at += 8
+        if read == n.item:
+            at = skip_item(head, at, n) if length == UNDEFINED else at + length
+    if at > end:
+        raise Malformed("an item reaches past the end of its sequence")
+
+
+def skip_item(head: Buffer, at: int, n: Notation) -> int:
+    """The end of an item of undefined length whose content begins at `at`."""
+    while True:
+        read = n.length.unpack_from(head, at)[0]
+        start, length, vr = element_header(head, at, n)
+        if read == n.item_end:
+            return start
+        if length == UNDEFINED:
+            at = skip_undefined(head, start, IMPLICIT_LE if vr in (b"UN", b"") else n)
+        else:
+            at = start + length
 
 
 def skip_undefined(head: Buffer, at: int, n: Notation) -> int:

@@ -62,6 +62,11 @@ def _tags() -> dict[str, int]:
     return {keyword: tag for tag, (_, keyword) in _elements().items() if keyword}
 
 
+def sequences() -> list[int]:
+    """The tags whose VR is SQ."""
+    return [tag for tag, (vr, _) in _elements().items() if vr == "SQ"]
+
+
 def _entry(tag: int) -> tuple[str, str]:
     found = _elements().get(tag)
     if found is None and not tag & 0x10000:

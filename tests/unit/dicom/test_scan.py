@@ -305,3 +305,21 @@ def test_deflate_is_undone_within_bounds():
         inflate(deflated(MODALITY)[:-3], 100)
     with pytest.raises(Malformed):
         inflate(b"\xff" * 100, 100)
+
+
+@pytest.mark.parametrize("syntax", [LE, IMPLICIT])
+def test_items_must_fill_their_sequence(syntax):
+    vr = "SQ" if syntax == LE else None
+    modality = MODALITY if syntax == LE else element(0x00080060, None, b"CT")
+    code = element(0x00080100, "SH" if vr else None, b"CODE")
+    for items in (
+        item(),
+        item(code) + item(code),
+        item(code + ITEM_END, length=UNDEFINED) + item(),
+        item(code) + SEQUENCE_END,
+    ):
+        data = modality + element(0x00081140, vr, items)
+        assert scan(data, syntax, complete=True).values == {0x00080060: b"CT"}
+    for items in (b"12345678", item(code, length=100), item(code)[:-2], item(code) + b"x"):
+        with pytest.raises(Malformed):
+            scan(modality + element(0x00081140, vr, items), syntax, complete=True)
