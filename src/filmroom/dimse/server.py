@@ -75,6 +75,7 @@ class Server:
         self.tasks: set[asyncio.Task[None]] = set()
         self.is_stopping = False
         self._listener: asyncio.Server | None = None
+        self._port = self.settings.port
         self._strangers: dict[ServerLink, None] = {}  # in the order they came
         self._associations: set[ServerLink] = set()
         self._per_peer: Counter[tuple[str, str]] = Counter()
@@ -82,9 +83,7 @@ class Server:
     @property
     def port(self) -> int:
         """The port in use, once started."""
-        if self._listener is None:
-            return self.settings.port
-        return int(self._listener.sockets[0].getsockname()[1])
+        return self._port
 
     @property
     def association_count(self) -> int:
@@ -102,6 +101,7 @@ class Server:
             ssl=settings.ssl,
             ssl_handshake_timeout=settings.artim_seconds if settings.ssl else None,
         )
+        self._port = int(self._listener.sockets[0].getsockname()[1])
         log.info("listening for DICOM on %s port %d", settings.host, self.port)
 
     async def stop(self, grace_seconds: float = 10.0) -> None:
