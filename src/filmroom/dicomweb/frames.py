@@ -43,7 +43,8 @@ from filmroom.dicomweb.service import (
     principal_of,
     required_uid,
 )
-from filmroom.dicomweb.transfer import can_transcode, frame_as
+from filmroom.dicomweb.transfer import frame_as
+from filmroom.pixel.transcode import can_transcode
 
 if TYPE_CHECKING:
     from filmroom.archive.retrieve import Bulk

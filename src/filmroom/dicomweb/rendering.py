@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from filmroom.dicomweb.problems import bad_request
+from filmroom.dicomweb.rendered import render_response
 from filmroom.dicomweb.service import Service, principal_of, required_uid, uid_of
 
 
@@ -20,8 +21,6 @@ async def thumbnail(service: Service, request: Request) -> Response:
 
 
 async def _render(service: Service, request: Request, *, thumbnail: bool) -> Response:
-    from filmroom.dicomweb.rendered import render_response
-
     return await render_response(
         service.archive,
         service.pool,
@@ -33,6 +32,7 @@ async def _render(service: Service, request: Request, *, thumbnail: bool) -> Res
         params=dict(request.query_params),
         accept=request.query_params.get("accept") or request.headers.get("accept"),
         thumbnail=thumbnail,
+        if_none_match=request.headers.get("if-none-match"),
     )
 
 

@@ -37,6 +37,7 @@ from filmroom.dicomweb.multipart import (
 )
 from filmroom.dicomweb.negotiate import AS_STORED, DICOM, JSON, XML, ZIP, Form
 from filmroom.dicomweb.problems import bad_request
+from filmroom.dicomweb.rendered import render_response
 from filmroom.dicomweb.service import (
     Service,
     accept_of,
@@ -254,10 +255,8 @@ async def wado_uri(service: Service, request: Request) -> Response:
     ranges = [each for each in negotiate.parse_accept(wanted) if each.q > 0]
     if any(each.media_type == DICOM for each in ranges):
         return await _uri_dicom(service, request, study, series, sop)
-    from filmroom.dicomweb import rendered
-
     try:
-        return await rendered.render_response(
+        return await render_response(
             service.archive,
             service.pool,
             principal_of(request),
@@ -268,6 +267,7 @@ async def wado_uri(service: Service, request: Request) -> Response:
             params=params,
             accept=None if wanted == "*/*" else wanted,
             thumbnail=False,
+            if_none_match=request.headers.get("if-none-match"),
         )
     except Unsupported:
         if not any(each.media_type == "*/*" for each in ranges):

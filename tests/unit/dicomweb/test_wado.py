@@ -299,3 +299,56 @@ async def test_the_root_describes_what_there_is(room):
     described = (await room.get("/", headers={"Accept": "application/json"})).json()
     studies = described["resources"]["/dicom-web/studies"]
     assert studies["POST"]["consumes"][0] == 'multipart/related; type="application/dicom"'
+
+
+async def test_wado_uri_shows_a_picture_by_default(filled):
+    response = await filled.get(f"{URI}&rows=32&columns=32&windowCenter=40&windowWidth=400")
+    assert response.headers["content-type"] == "image/jpeg"
+    assert response.content[:2] == b"\xff\xd8"
+    png = await filled.get(f"{URI}&contentType=image/png")
+    assert png.content[:4] == b"\x89PNG"
+    assert (await filled.get(f"{URI}&contentType=text/html")).status_code == 406
+
+
+async def test_wado_uri_gives_the_file_of_what_is_no_picture(room):
+    ds = a_data_set(SOPInstanceUID="1.1.1.2", PixelData=None, Rows=None, **STUDY)
+    await room.store(part10(ds))
+    assert (await room.get(URI)).headers["content-type"].startswith("application/dicom")
+    assert (await room.get(f"{URI}&contentType=image/png")).status_code == 406
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/studies/1.1",
+        "/studies/1.1/series/1.1.1",
+        "/studies/1.1/series/1.1.1/instances/1.1.1.1",
+        "/studies/1.1/series/1.1.1/instances/1.1.1.1/frames/1",
+    ],
+)
+@pytest.mark.parametrize("kind", ["rendered", "thumbnail"])
+async def test_pictures_are_had_at_every_level(filled, path, kind):
+    response = await filled.get(f"{path}/{kind}?accept=image/jpeg&viewport=64,64")
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "image/jpeg"
+    assert response.content[:2] == b"\xff\xd8"
+    etag = response.headers["etag"]
+    again = await filled.get(
+        f"{path}/{kind}?accept=image/jpeg&viewport=64,64", headers={"If-None-Match": etag}
+    )
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("viewport=100000,100000", 400),
+        ("viewport=a,b", 400),
+        ("accept=text/html", 406),
+    ],
+)
+async def test_a_picture_that_makes_no_sense_is_refused(filled, query, status):
+    path = "/studies/1.1/series/1.1.1/instances/1.1.1.1/rendered"
+    response = await filled.get(f"{path}?{query}")
+    assert response.status_code == status
+    assert response.json()["detail"]
