@@ -35,6 +35,7 @@ from filmroom.dicom.tags import SPECIFIC_CHARACTER_SET
 __all__ = ["element_json", "encode", "from_elements", "locate", "to_elements"]
 
 MAX_DEPTH = 64  # three JSON levels each; orjson stops at 254
+MAX_ELEMENTS = 1_000_000  # a top-level sequence with more appears without its items
 LONG_VALUE_BYTES = 256 * 1024  # a longer value that is not binary becomes bulk data too
 
 Json = dict[str, Any]
@@ -95,6 +96,10 @@ def element_json(
     return reader.value(tag, vr, 0, len(raw), charsets, little_endian, "")
 
 
+class _TooMany(Exception):
+    """More elements than memory should be spent on."""
+
+
 class _Reader:
     """Reads one header; `bulk_uri` None puts everything in line."""
 
@@ -102,6 +107,7 @@ class _Reader:
         self.data = data
         self.bulk_uri = bulk_uri
         self.limit = limit
+        self.left = MAX_ELEMENTS
 
     def header(self, n: Notation) -> Json:
         size = len(self.data)
@@ -109,6 +115,8 @@ class _Reader:
             obj, _ = self.attributes(0, size, n, (), "", 0, False)
         except (TooShort, struct.error):
             raise Malformed("an element reaches past the end of the header") from None
+        except _TooMany:
+            raise Malformed(f"the header has more than {MAX_ELEMENTS} elements") from None
         return obj
 
     def attributes(
@@ -125,7 +133,7 @@ class _Reader:
         data, little_endian = self.data, n.little_endian
         unpack = n.length.unpack_from
         obj: Json = {}
-        last, in_order = -1, True
+        last, in_order, left = -1, True, self.left
         while at + 8 <= end:
             tag = n.as_read(unpack(data, at)[0])
             start, length, code = element_header(data, at, n)
@@ -152,8 +160,11 @@ class _Reader:
                     obj[name] = {"vr": "CS", "Value": [text.UTF_8]}
             elif tag == _PIXEL_REPRESENTATION:
                 signed = obj[name].get("Value") == [1]
+            if len(obj) > left:
+                raise _TooMany
             in_order = in_order and tag > last
             last = tag
+        self.left -= len(obj)
         if not in_order:
             obj = dict(sorted(obj.items()))
         return obj, end
@@ -244,6 +255,11 @@ class _Reader:
             if delimited:
                 raise
             return {"vr": "SQ"}, stop
+        except _TooMany:
+            if depth:
+                raise
+            self.left = MAX_ELEMENTS
+            return {"vr": "SQ"}, skip_undefined(self.data, start, n) if delimited else stop
         return ({"vr": "SQ", "Value": items} if items else {"vr": "SQ"}), stop
 
     def _items(
@@ -279,6 +295,9 @@ class _Reader:
                 item, _ = self.attributes(at, stop, n, charsets, inner, depth, signed)
                 at = stop
             items.append(item)
+            self.left -= 1
+            if self.left < 0:
+                raise _TooMany
         return items, at
 
 

@@ -105,8 +105,8 @@ def _read(
     ds: DataSet = {}
     while at + 8 <= end:
         tag = n.as_read(n.length.unpack_from(data, at)[0])
-        if tag == 0 and not any(data[at:end]):
-            return ds, end
+        if tag == 0 and not any(data[at : at + 8]):
+            break
         start, length, written_vr = element_header(data, at, n)
         if tag == 0xFFFEE00D:
             return ds, start
@@ -119,7 +119,7 @@ def _read(
             signed = element.raw[:1] == b"\1"
         if tag & 0xFFFF and tag >> 16 != 0xFFFE:
             ds[tag] = element
-    if any(data[at:end]):
+    if data[at:end].strip(b"\0"):
         raise TooShort(at + 8)
     return ds, end
 

@@ -10,7 +10,6 @@ import struct
 import sys
 from array import array
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.scan import UNDEFINED, Buffer, Scan
@@ -18,6 +17,7 @@ from filmroom.dicom.tags import PIXEL_ATTRIBUTES
 from filmroom.dicom.uids import TRANSFER_SYNTAXES
 
 MAX_FRAMES = 1 << 24
+MAX_FRAGMENTS = 1 << 22  # 16 MiB of table
 
 _NATIVE, _ENCAPSULATED = b"N", b"E"
 _NATIVE_FORM = struct.Struct("<IQQQ")  # frames, offset, length, bits of one frame
@@ -120,8 +120,8 @@ def _little(numbers: array[int]) -> bytes:
     return swapped.tobytes()
 
 
-def _from_little(raw: bytes) -> array[int]:
-    numbers = array("I", raw)
+def _from_little(raw: bytes, code: str = "I") -> array[int]:
+    numbers: array[int] = array(code, raw)
     if sys.byteorder != "little":
         numbers.byteswap()
     return numbers
@@ -219,6 +219,8 @@ def _fragments(whole: Buffer, at: int) -> tuple[int, array[int], bytes]:
             offset = at + length + 8
         else:
             lengths.append(length)
+            if len(lengths) > MAX_FRAGMENTS:
+                raise Malformed(f"more than {MAX_FRAGMENTS} fragments")
         at += length
 
 
@@ -235,7 +237,7 @@ def _firsts(
     extended = found.values.get(PIXEL_ATTRIBUTES["ExtendedOffsetTable"], b"")
     for table, code, width in ((extended, "Q", 8), (basic, "I", 4)):
         if len(table) == frames * width:
-            firsts = _by_table(struct.unpack(f"<{frames}{code}", table), lengths)
+            firsts = _by_table(_from_little(table, code), lengths)
             if firsts:
                 return firsts
     if len(lengths) <= frames:
@@ -246,21 +248,23 @@ def _firsts(
     return array("I")
 
 
-def _by_table(entries: tuple[int, ...], lengths: array[int]) -> array[int]:
+def _by_table(entries: array[int], lengths: array[int]) -> array[int]:
     """Fragment indices for table entries; empty unless all fit.
 
     Entries count from the first fragment's header (PS3.5 A.4); some writers count from
     elsewhere, so the first entry is taken as zero.
     """
-    index_at = {}
-    at = 0
-    for index, length in enumerate(lengths):
-        index_at[at] = index
-        at += length + _FRAGMENT_HEADER_BYTES
-    firsts = [index_at.get(entry - entries[0], -1) for entry in entries]
-    if -1 in firsts or any(a >= b for a, b in pairwise(firsts)):
-        return array("I")
-    return array("I", firsts)
+    firsts = array("I")
+    index = at = 0
+    for entry in entries:
+        wanted = entry - entries[0]
+        while at < wanted and index < len(lengths):
+            at += lengths[index] + _FRAGMENT_HEADER_BYTES
+            index += 1
+        if at != wanted or index == len(lengths) or (firsts and firsts[-1] == index):
+            return array("I")
+        firsts.append(index)
+    return firsts
 
 
 def _by_start(whole: Buffer, offset: int, lengths: array[int]) -> array[int]:

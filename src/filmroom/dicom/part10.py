@@ -90,14 +90,16 @@ def parse_meta(head: bytes | memoryview, *, complete: bool = False) -> FileMeta:
     """
     view = bytes(head[: PREAMBLE_BYTES + 4 + MAX_META_BYTES])
     try:
-        return _parse(view)
+        return _parse(view, complete)
     except NeedMore as more:
         if complete or more.at_least > PREAMBLE_BYTES + 4 + MAX_META_BYTES:
-            raise Malformed("the File Meta Information is cut off") from None
+            raise Malformed(
+                "this is no DICOM file, or its File Meta Information is cut off"
+            ) from None
         raise
 
 
-def _parse(head: bytes) -> FileMeta:
+def _parse(head: bytes, complete: bool) -> FileMeta:
     if head[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] == b"DICM":
         at = PREAMBLE_BYTES + 4
     elif head[:4] == b"DICM":
@@ -105,10 +107,10 @@ def _parse(head: bytes) -> FileMeta:
     elif head[:1] == b"\x02" and head[1:2] == b"\x00":
         at = 0
     else:
-        return _bare(head, 0)
+        return _bare(head, 0, complete)
     end, values = _group_2(head, at)
     if end == at:
-        return _bare(head, at)
+        return _bare(head, at, complete)
     named = values.get(0x0010)
     return FileMeta(
         data_set_offset=end,
@@ -119,8 +121,8 @@ def _parse(head: bytes) -> FileMeta:
     )
 
 
-def _bare(head: bytes, at: int) -> FileMeta:
-    if at == 0 and len(head) < PREAMBLE_BYTES + 4:
+def _bare(head: bytes, at: int, complete: bool) -> FileMeta:
+    if at == 0 and len(head) < PREAMBLE_BYTES + 4 and not complete:
         raise NeedMore(PREAMBLE_BYTES + 4)
     return FileMeta(at, guess_transfer_syntax(head, at))
 

@@ -27,6 +27,7 @@ MAX_VALUE_BYTES = 1 << 20  # a longer value is stored but not indexed
 MAX_OFFSET_TABLE_BYTES = 1 << 24  # 2 million frames
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_ZEROS = bytes(65536)
 _OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
 _WANTED = frozenset(BY_TAG) | frozenset(PIXEL_ATTRIBUTES.values()) | {SPECIFIC_CHARACTER_SET}
 
@@ -146,7 +147,8 @@ def _explicit(head: Buffer, size: int, n: Notation) -> Scan:
         if vr in short:
             start = at + 8
         else:
-            if not vr.isalpha() and _only_zeros(head, at):
+            if read == 0 and vr == b"\0\0" and _ends_in_zeros(head, at):
+                at = size
                 break
             start, length, vr = _long_header(head, at, read, vr, length, n)
             if read in n.pixels:
@@ -185,7 +187,8 @@ def _implicit(head: Buffer, size: int, n: Notation) -> Scan:
             continue
         if read in sequences:
             _check_items(head, start, length, n)
-        elif read == 0 and _only_zeros(head, at):
+        elif read == 0 and length == 0 and _ends_in_zeros(head, at):
+            at = size
             break
         end = start + length
         if end > size:
@@ -197,7 +200,7 @@ def _implicit(head: Buffer, size: int, n: Notation) -> Scan:
 
 
 def _no_pixels(head: Buffer, at: int, values: dict[int, bytes], n: Notation) -> Scan:
-    if not _only_zeros(head, at):
+    if at < len(head) and bytes(head[at:]).strip(b"\0"):
         raise TooShort(at + 8)
     return _found(values, n, len(head), None, b"", len(head), 0)
 
@@ -331,13 +334,17 @@ def element_header(head: Buffer, at: int, n: Notation) -> tuple[int, int, bytes]
     return _long_header(head, at, read, vr, length, n)
 
 
-def _only_zeros(head: Buffer, at: int) -> bool:
-    """Whether nothing but padding is left."""
+def _ends_in_zeros(head: Buffer, at: int) -> bool:
+    """Whether all from `at` on is zero; Malformed when zeros stand between elements.
+
+    Not an answer of False: asked again at the next zero it would cost quadratic time.
+    """
     size = len(head)
     while at < size:
-        if any(head[at : at + 65536]):
-            return False
-        at += 65536
+        block = bytes(head[at : at + len(_ZEROS)])
+        if block != _ZEROS[: len(block)]:
+            raise Malformed("zero bytes stand between elements")
+        at += len(block)
     return True
 
 
@@ -367,7 +374,7 @@ def check_rest(found: Scan, whole: Buffer) -> None:
         else:
             at = found.pixel_offset + found.pixel_length
         while at < size:
-            if not any(whole[at : at + 6]) and _only_zeros(whole, at):
+            if not any(whole[at : at + 8]) and _ends_in_zeros(whole, at):
                 return
             start, length, vr = element_header(whole, at, n)
             if length == UNDEFINED:

@@ -369,3 +369,17 @@ def test_json_nested_too_deep_is_malformed():
         obj = {"00081140": {"vr": "SQ", "Value": [obj]}}
     with pytest.raises(Malformed, match="deeper"):
         dicomjson.to_elements(obj, bytes)
+
+
+def test_a_sequence_of_endless_elements_is_shown_without_items(monkeypatch):
+    monkeypatch.setattr(dicomjson, "MAX_ELEMENTS", 100)
+    item = {tag: Element(tag, "LO", b"x ") for tag in range(0x00091001, 0x00091050)}
+    ident = Element(0x00100020, "LO", b"4711")
+    obj = encoded(Element(0x00081140, "SQ", [item]), ident)
+    assert len(obj["00081140"]["Value"][0]) == 79
+    obj = encoded(Element(0x00081140, "SQ", [item, item]), ident)
+    assert obj == {"00081140": {"vr": "SQ"}, "00100020": {"vr": "LO", "Value": ["4711"]}}
+    obj = encoded(Element(0x00081140, "SQ", [{}] * 101), ident)
+    assert obj["00081140"] == {"vr": "SQ"}
+    with pytest.raises(Malformed, match="more than"):
+        encoded(*(Element(tag, "LO", b"") for tag in range(0x00091001, 0x00091100)))

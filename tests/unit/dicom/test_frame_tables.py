@@ -187,3 +187,10 @@ def test_a_deflated_data_set_has_frames_once_inflated():
 def test_the_table_of_many_frames_is_small():
     data = encapsulated(*[A] * 1000, number="1000")
     assert len(table_of(data, JPEG).to_bytes()) < 4100
+
+
+def test_endless_fragments_are_refused(monkeypatch):
+    monkeypatch.setattr(frames, "MAX_FRAGMENTS", 3)
+    assert frames_of(encapsulated(A, B, C, number="3"), JPEG) == [A, B, C]
+    with pytest.raises(Malformed, match="more than 3"):
+        table_of(encapsulated(A, B, C, A, number="4"), JPEG)

@@ -119,3 +119,9 @@ def test_endless_meta_information_is_refused_at_64_kib():
     element = bytes.fromhex("0200 1600 4145 0400") + b"ABCD"
     with pytest.raises(Malformed):
         part10.parse_meta(bytes(128) + b"DICM" + element * 10000)
+
+
+def test_a_short_bare_data_set_is_enough_when_it_is_all_there_is():
+    with pytest.raises(NeedMore):
+        part10.parse_meta(MODALITY)
+    assert part10.parse_meta(MODALITY, complete=True).data_set_offset == 0

@@ -323,3 +323,14 @@ def test_items_must_fill_their_sequence(syntax):
     for items in (b"12345678", item(code, length=100), item(code)[:-2], item(code) + b"x"):
         with pytest.raises(Malformed):
             scan(modality + element(0x00081140, vr, items), syntax, complete=True)
+
+
+@pytest.mark.parametrize("syntax", [LE, IMPLICIT])
+def test_zeros_between_elements_are_refused_in_linear_time(syntax):
+    modality = MODALITY if syntax == LE else element(0x00080060, None, b"CT")
+    data = modality + bytes(4 << 20) + b"\1"
+    with pytest.raises(Malformed, match="zero bytes"):
+        scan(data, syntax, complete=True)
+    data = MODALITY + PIXELS + bytes(4 << 20) + b"\1"
+    with pytest.raises(Malformed):
+        check_rest(scan(data, LE, complete=True), data)
