@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from filmroom.asgi.wire import LimitedProtocol
+from filmroom.security import tls
 from filmroom.security.settings import HttpSettings
 
 log = logging.getLogger(__name__)
@@ -158,11 +159,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _tls(settings: HttpSettings) -> ssl.SSLContext:
-    """TLS 1.2 and 1.3 with forward secrecy only (RFC 9325)."""
     assert settings.tls_certificate is not None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM")
-    context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    context = tls.server_context(settings.tls_certificate, settings.tls_key)
     context.set_alpn_protocols(["http/1.1"])
     return context
