@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import cached_property
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -18,8 +19,6 @@ class Hasher:
 
     def __init__(self, argon2: PasswordHasher | None = None) -> None:
         self._argon2 = argon2 or PasswordHasher()
-        # Compared against when there is no such user, so that both cases take equally long.
-        self._nobody = self._argon2.hash(secrets.token_urlsafe(16))
 
     def hash(self, password: str) -> str:
         """The hash to keep, with its salt and parameters."""
@@ -28,10 +27,15 @@ class Hasher:
     def matches(self, password: str, password_hash: str | None) -> bool:
         """Whether `password` made that hash; None (no such user) takes as long and is False."""
         try:
-            self._argon2.verify(password_hash or self._nobody, password[:LONGEST])
+            self._argon2.verify(password_hash or self._nobodys, password[:LONGEST])
         except (VerificationError, InvalidHashError):
             return False
         return password_hash is not None
+
+    @cached_property
+    def _nobodys(self) -> str:
+        """Compared against when there is no such user, so that both cases take equally long."""
+        return self._argon2.hash(secrets.token_urlsafe(16))
 
 
 def make_password() -> str:
