@@ -14,7 +14,6 @@ from filmroom.archive.errors import Unavailable
 from filmroom.archive.examine import INFLATED_BYTES
 from filmroom.archive.records import Handle
 from filmroom.archive.retrieve import OpenFile, Retriever
-from filmroom.archive.stores import Workers
 from filmroom.dicom.elements import read_data_set
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.scan import Scan, inflate, scan
@@ -27,6 +26,7 @@ from filmroom.dicom.uids import (
 from filmroom.pixel import transcode
 from filmroom.pixel.errors import Undecodable
 from filmroom.pixel.shape import ImageShape
+from filmroom.pixel.workers import Workers
 
 PIXEL_DATA = 0x7FE00010
 PIECE_BYTES = 256 * 1024

@@ -8,8 +8,8 @@ is raised as `archive.errors.Unavailable`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from filmroom.archive.records import (
     Credential,
@@ -29,23 +29,12 @@ from filmroom.archive.records import (
 if TYPE_CHECKING:
     import mmap
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 class Clock(Protocol):
     """Time, so that tests own it."""
 
     def now(self) -> float:
         """Seconds since the epoch, UTC."""
-        ...
-
-
-class Workers(Protocol):
-    """Where work on pixels is done, so that it never blocks, fills or kills the server."""
-
-    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` in a worker; raises pixel.errors.PixelError when it fails there."""
         ...
 
 

@@ -13,7 +13,6 @@ import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from filmroom.dicom.elements import (
     DataSet,
@@ -29,9 +28,7 @@ from filmroom.pixel import syntaxes as ts
 from filmroom.pixel.codecs import can_decode, can_encode, decode, encode_frame, encoded_photometric
 from filmroom.pixel.errors import NoCodec, Undecodable
 from filmroom.pixel.shape import FLOAT_BITS, ImageShape
-
-if TYPE_CHECKING:
-    from filmroom.pixel.pool import Pool
+from filmroom.pixel.workers import Workers
 
 SAMPLES, PHOTOMETRIC, PLANAR = 0x00280002, 0x00280004, 0x00280006
 FRAMES, ROWS, COLUMNS = 0x00280008, 0x00280010, 0x00280011
@@ -264,7 +261,7 @@ def _written(planned: Plan, frames: Iterator[bytes]) -> Iterator[bytes]:
 
 
 async def stream_data_set(
-    pool: Pool, planned: Plan, frame_at: Callable[[int], bytes]
+    pool: Workers, planned: Plan, frame_at: Callable[[int], bytes]
 ) -> AsyncIterator[bytes]:
     """A planned data set, its frames transcoded in the pool a few ahead of the reader.
 
@@ -288,7 +285,7 @@ async def stream_data_set(
     yield deflater(b"\0" * (written % 2)) + deflater(planned.tail) + deflater(None)
 
 
-async def _in_pool(pool: Pool, planned: Plan, coded: bytes, index: int) -> bytes:
+async def _in_pool(pool: Workers, planned: Plan, coded: bytes, index: int) -> bytes:
     return await pool.run(
         transcode_frame,
         coded,
