@@ -15,7 +15,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PASSWORD = "bench"
+PASSWORD = "bench-marks-on-the-bench"
 
 
 def free_port() -> int:
