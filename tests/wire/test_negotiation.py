@@ -14,7 +14,7 @@ from filmroom.dimse.items import (
     UserInformation,
 )
 from filmroom.dimse.negotiation import Accept, Policy, Reject, ServiceTerms, negotiate
-from filmroom.dimse.pdu import Proposal
+from filmroom.dimse.pdu import Proposal, encode_associate_ac
 
 CT, MR, FIND, NM = "1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.4", "1.2.5"
 IMPLICIT, EXPLICIT, J2K = (
@@ -182,3 +182,15 @@ def test_a_positive_identity_response_goes_to_those_who_want_it(identity, reply,
 def test_an_identity_may_be_refused():
     policy = dataclasses.replace(POLICY, identify=lambda found: negotiation.NOT_ALLOWED)
     assert isinstance(negotiate(proposal(), policy), Reject)
+
+
+def test_the_answer_does_not_grow_with_what_was_proposed_in_vain():
+    uids = [f"1.2.840.{number}.{'9' * 40}" for number in range(1000)]
+    user = UserInformation(
+        roles=dict.fromkeys(uids, Role(scu=True, scp=True)), extended=dict.fromkeys(uids, b"\1")
+    )
+    anything = Policy(dict.fromkeys([CT, *uids], ServiceTerms(extended=lambda asked: asked)))
+    decision = answered(
+        (CT, (EXPLICIT,)), ("é" * 60_000, ("9" * 60_000,)), user=user, policy=anything
+    )
+    assert len(encode_associate_ac(decision.answer)) < 1000

@@ -278,3 +278,14 @@ def test_items_without_end_are_refused_without_being_listed():
     body = A_ASSOCIATE_RQ[6:74] + bytes.fromhex("99 00 0000") * 2000
     with pytest.raises(RemoteProtocolError, match="1024 items"):
         pdu.decode_associate_rq(memoryview(body))
+
+
+def test_contexts_and_syntaxes_without_end_are_refused_early():
+    syntaxes = bytes.fromhex("40 00 0000") * 200
+    context = bytes.fromhex("20 00 0324 01000000") + syntaxes
+    with pytest.raises(RemoteProtocolError, match="128 items"):
+        pdu.decode_associate_rq(memoryview(A_ASSOCIATE_RQ[6:74] + context))
+    with pytest.raises(RemoteProtocolError, match="256 presentation contexts"):
+        pdu.decode_associate_rq(
+            memoryview(A_ASSOCIATE_RQ[6:74] + bytes.fromhex("20 00 0004 01000000") * 300)
+        )

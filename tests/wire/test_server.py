@@ -627,3 +627,10 @@ async def test_ten_associations_at_a_time_store_everything(serve, provider):
     assert all(
         provider.stored[f"1.{n}.{at}"] == b"%d" % n * 50_000 for n in range(10) for at in (0, 9)
     )
+
+
+async def test_a_bug_in_the_policy_rejects_for_now(serve, provider, caplog):
+    provider.policy = lambda calling, called, address: 1 / 0
+    with pytest.raises(AssociationRejected, match="try again later"):
+        await connect(await serve())
+    assert "could not be negotiated" in caplog.text

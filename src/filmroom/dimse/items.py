@@ -31,6 +31,8 @@ USER_IDENTITY = 0x58
 USER_IDENTITY_ANSWER = 0x59
 
 MAX_ITEMS = 1024  # side by side; 128 contexts and a few more are what one may need
+MAX_CONTEXT_ITEMS = 128  # within one presentation context: its syntaxes
+MAX_UID_CHARACTERS = 64
 
 
 class ContextResult(IntEnum):
@@ -126,13 +128,13 @@ def item(item_type: int, body: bytes) -> bytes:
     return ITEM.pack(item_type, len(body)) + body
 
 
-def iter_items(body: memoryview) -> Iterator[tuple[int, memoryview]]:
+def iter_items(body: memoryview, most: int = MAX_ITEMS) -> Iterator[tuple[int, memoryview]]:
     """Yield (Item-type, body) of consecutive items; a length past the end is refused."""
     at, total, number = 0, len(body), 0
     while at < total:
         number += 1
-        if number > MAX_ITEMS:
-            raise RemoteProtocolError(f"an associate PDU with more than {MAX_ITEMS} items")
+        if number > most:
+            raise RemoteProtocolError(f"an associate PDU with more than {most} items side by side")
         if total - at < ITEM.size:
             raise RemoteProtocolError("an associate PDU ends inside an item header")
         item_type, length = ITEM.unpack_from(body, at)
@@ -166,7 +168,7 @@ def decode_proposed_context(body: memoryview) -> ProposedContext:
         raise RemoteProtocolError("a presentation context item is too short")
     abstract_syntax = ""
     transfer_syntaxes = []
-    for item_type, value in iter_items(body[4:]):
+    for item_type, value in iter_items(body[4:], MAX_CONTEXT_ITEMS):
         if item_type == ABSTRACT_SYNTAX:
             abstract_syntax = text(value)
         elif item_type == TRANSFER_SYNTAX:
@@ -194,7 +196,9 @@ def encode_user_information(user: UserInformation) -> bytes:
         window = PAIR.pack(user.operations.invoked, user.operations.performed)
         subs.append(item(ASYNCHRONOUS_OPERATIONS_WINDOW, window))
     for uid, role in user.roles.items():
-        subs.append(item(ROLE_SELECTION, _counted(uid.encode()) + bytes((role.scu, role.scp))))
+        subs.append(
+            item(ROLE_SELECTION, _counted(uid.encode("ascii")) + bytes((role.scu, role.scp)))
+        )
     if user.implementation_version:
         name = user.implementation_version.encode("ascii")
         subs.append(item(IMPLEMENTATION_VERSION_NAME, name))

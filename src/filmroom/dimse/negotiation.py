@@ -16,6 +16,7 @@ from filmroom.dicom.uids import (
     TRANSFER_SYNTAXES,
 )
 from filmroom.dimse.items import (
+    MAX_UID_CHARACTERS,
     AnsweredContext,
     ContextResult,
     OperationsWindow,
@@ -148,8 +149,8 @@ def negotiate(proposal: Proposal, policy: Policy) -> Decision:
         implementation_uid=IMPLEMENTATION_CLASS_UID,
         implementation_version=IMPLEMENTATION_VERSION_NAME,
         operations=_window(proposal.user.operations, policy.max_operations),
-        roles=_roles(proposal.user.roles, policy),
-        extended=_extended(proposal.user.extended, policy),
+        roles=_roles(proposal, policy),
+        extended=_extended(proposal, policy),
         identity_answer=_positive(proposal.user.user_identity, identity_answer),
     )
     answer = Answer(
@@ -209,8 +210,13 @@ def _context(context: ProposedContext, policy: Policy) -> AnsweredContext:
                 return AnsweredContext(context.id, ContextResult.ACCEPTANCE, uid)
         result = ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
     # The sub-item must be there and is not significant: one of the peer's own, if it is ASCII.
-    unused = syntaxes[0] if syntaxes and syntaxes[0].isascii() else ""
+    unused = syntaxes[0] if syntaxes and _is_plain(syntaxes[0]) else ""
     return AnsweredContext(context.id, result, unused)
+
+
+def _is_plain(uid: str) -> bool:
+    """It can be repeated in an answer, whatever else it may be."""
+    return uid.isascii() and len(uid) <= MAX_UID_CHARACTERS
 
 
 def _window(proposed: OperationsWindow | None, ours: int) -> OperationsWindow | None:
@@ -221,19 +227,27 @@ def _window(proposed: OperationsWindow | None, ours: int) -> OperationsWindow | 
     return OperationsWindow(invoked, performed)
 
 
-def _roles(proposed: Mapping[str, Role], policy: Policy) -> dict[str, Role]:
+def _wanted(proposal: Proposal) -> frozenset[str]:
+    """The SOP classes that something may be said about: the answer grows with these only."""
+    uids = (context.abstract_syntax for context in proposal.contexts)
+    return frozenset(uid for uid in uids if _is_plain(uid))
+
+
+def _roles(proposal: Proposal, policy: Policy) -> dict[str, Role]:
     answered = {}
-    for uid, role in proposed.items():
-        terms = policy.sop_classes.get(uid)
+    wanted = _wanted(proposal)
+    for uid, role in proposal.user.roles.items():
+        terms = policy.sop_classes.get(uid) if uid in wanted else None
         if terms is not None:
             answered[uid] = Role(role.scu and terms.scu, role.scp and terms.scp)
     return answered
 
 
-def _extended(proposed: Mapping[str, bytes], policy: Policy) -> dict[str, bytes]:
+def _extended(proposal: Proposal, policy: Policy) -> dict[str, bytes]:
     answered = {}
-    for uid, information in proposed.items():
-        terms = policy.sop_classes.get(uid)
+    wanted = _wanted(proposal)
+    for uid, information in proposal.user.extended.items():
+        terms = policy.sop_classes.get(uid) if uid in wanted else None
         reply = terms.extended(information) if terms and terms.extended else None
         if reply is not None:
             answered[uid] = reply

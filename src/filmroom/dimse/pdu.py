@@ -26,6 +26,7 @@ APPLICATION_CONTEXT_NAME = "1.2.840.10008.3.1.1.1"  # PS3.7 A.2.1
 PROTOCOL_VERSION = 1
 
 ASSOCIATE_LIMIT_BYTES = 1 << 20
+MAX_CONTEXTS_READ = 256  # 128 are possible; some more are rejected politely
 SMALL_LIMIT_BYTES = 64  # the fixed PDUs have 4; a little more harms nobody
 P_DATA_SLACK_BYTES = 4096  # peers that count the PDU header or PDV header wrongly
 
@@ -252,6 +253,8 @@ def decode_associate_rq(body: memoryview) -> Proposal:
     for item_type, value in items.iter_items(body[ASSOCIATE.size :]):
         if item_type == items.PROPOSED_CONTEXT:
             contexts.append(items.decode_proposed_context(value))
+            if len(contexts) > MAX_CONTEXTS_READ:
+                raise RemoteProtocolError(f"more than {MAX_CONTEXTS_READ} presentation contexts")
         elif item_type == items.APPLICATION_CONTEXT:
             application_context = items.text(value)
         elif item_type == items.USER_INFORMATION:

@@ -153,14 +153,14 @@ class Server:
         calling, called = proposal.calling_ae_title, proposal.called_ae_title
         try:
             policy = self.provider.policy(calling, called, address)
+            if isinstance(policy, Reject):
+                return policy
+            if self._is_full((calling, address)):
+                return LOCAL_LIMIT_EXCEEDED
+            return negotiate(proposal, policy)
         except Exception:
-            log.exception("no policy for %s", address)
+            log.exception("an association from %s could not be negotiated", address)
             return TEMPORARY_CONGESTION
-        if isinstance(policy, Reject):
-            return policy
-        if self._is_full((calling, address)):
-            return LOCAL_LIMIT_EXCEEDED
-        return negotiate(proposal, policy)
 
     def _is_full(self, peer: tuple[str, str]) -> bool:
         total, each = self.settings.max_associations, self.settings.max_per_peer
@@ -268,5 +268,5 @@ class ServerLink(Dialogue):
             return
         how = "released" if error is None else "aborted"
         if error is not None:
-            log.info("association with %s ended: %s", self.info.calling_ae_title, error)
+            log.info("association with %r ended: %s", self.info.calling_ae_title, error)
         self._server.ended(self, self.info, how)
