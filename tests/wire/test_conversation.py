@@ -135,8 +135,10 @@ def test_both_sides_know_the_same_terms():
 def test_a_description_keeps_no_passcode():
     pair = Pair()
     proposal = pair.proposal(user_identity=UserIdentity(2, b"alice", b"open!"))
-    answered = negotiate(proposal, POLICY).answer
-    info = describe(proposal, answered, address="192.0.2.1", is_requestor=False)
+    accepted = negotiate(proposal, POLICY)
+    info = describe(
+        proposal, accepted.answer, accepted.acceptance, address="192.0.2.1", is_requestor=False
+    )
     assert (info.calling_ae_title, info.user_identity.primary) == ("SCU", b"alice")
     assert info.user_identity.secondary == b""
 

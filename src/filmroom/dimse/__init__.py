@@ -1,1 +1,1 @@
-"""The wire. Upper Layer and messages as events; sockets only in server.py and client.py."""
+"""The wire. Upper Layer and messages as events; sockets only in link.py, server.py, client.py."""

@@ -54,10 +54,14 @@ class AssociationInfo:
 
 
 def describe(
-    proposal: pdu.Proposal, answer: pdu.Answer, *, address: str, is_requestor: bool
+    proposal: pdu.Proposal,
+    answer: pdu.Answer,
+    terms: Acceptance,
+    *,
+    address: str,
+    is_requestor: bool,
 ) -> AssociationInfo:
     """What is worth knowing of an association; of a user identity never its passcode."""
-    terms = agreed(proposal, answer)
     theirs = answer.user if is_requestor else proposal.user
     identity = proposal.user.user_identity
     return AssociationInfo(
@@ -246,6 +250,7 @@ class Association:
         return Aborted(*decoded)
 
     def _agree(self, acceptance: Acceptance) -> None:
+        self._proposal = None
         self.acceptance = acceptance
         self._messages.context_ids = frozenset(acceptance.contexts)
         if self._upper_layer.is_requestor:

@@ -184,7 +184,11 @@ class ClientLink(Dialogue):
     def on_association_event(self, event: AssociationEvent) -> None:
         match event:
             case AssociateAccepted(answered):
-                info = describe(self._proposal, answered, address=self.address, is_requestor=True)
+                terms = self.association.acceptance
+                assert terms is not None
+                info = describe(
+                    self._proposal, answered, terms, address=self.address, is_requestor=True
+                )
                 self.open(
                     info,
                     is_requestor=True,

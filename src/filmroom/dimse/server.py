@@ -223,7 +223,13 @@ class ServerLink(Dialogue):
             return
         settings, provider = self._server.settings, self._server.provider
         self.write(self.association.accept(decision))
-        info = describe(proposal, decision.answer, address=self.address, is_requestor=False)
+        info = describe(
+            proposal,
+            decision.answer,
+            decision.acceptance,
+            address=self.address,
+            is_requestor=False,
+        )
         self._server.associated(self, info)
         self.open(
             info,
