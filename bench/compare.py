@@ -90,13 +90,19 @@ class Bench:
         )
 
     def each(
-        self, kinds: Iterable[type[Server]], work: Callable[[Server], dict[str, float]]
+        self,
+        kinds: Iterable[type[Server]],
+        work: Callable[[Server], dict[str, float]],
+        *,
+        nodelay: bool = True,
     ) -> None:
         """Run `work` on a fresh server of each kind, in turn, `rounds` times."""
         for _ in range(self.rounds):
             for kind in kinds:
                 self._runs += 1
-                server = kind(self.folder / f"run{self._runs}-{kind.name}")
+                server = kind(
+                    self.folder / f"run{os.getpid()}-{self._runs}-{kind.name}", nodelay=nodelay
+                )
                 server.start()
                 try:
                     for row, value in work(server).items():
@@ -135,12 +141,12 @@ class Bench:
 
         def work(server: Server) -> dict[str, float]:
             return {
-                f"C-STORE {name} x1, sender as packaged (Nagle on), instances/s": len(paths)
+                f"C-STORE {name} x1, all as packaged (Nagle on), instances/s": len(paths)
                 / storescu(server, _folder(paths, f"nagle-{name}"), nodelay=False)
                 for name, paths in (("CT", ct), ("MR", mr))
             }
 
-        self.each((Filmroom, Orthanc), work)
+        self.each((Filmroom, Orthanc), work, nodelay=False)
 
     def stow(self) -> None:
         paths = self.ct(200)

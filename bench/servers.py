@@ -31,6 +31,7 @@ class Server:
     folder: Path
     dimse_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
+    nodelay: bool = True  # Nagle's algorithm off at servers built on dcmtk, to be fair to them
     process: subprocess.Popen[bytes] | None = None
 
     name = ""
@@ -51,7 +52,7 @@ class Server:
         self.folder.mkdir(parents=True)
         log = (self.folder / "log").open("wb")
         self.process = subprocess.Popen(
-            self.command(), env=os.environ | self.environment(), stdout=log, stderr=log
+            self.command(), env=self._environment(), stdout=log, stderr=log
         )
         deadline = time.monotonic() + 30
         while not self.ready():
@@ -59,6 +60,10 @@ class Server:
                 raise SystemExit(f"{self.name} did not start: see {self.folder}/log")
             time.sleep(0.05)
         return self
+
+    def _environment(self) -> dict[str, str]:
+        nodelay = {"TCP_NODELAY": "1"} if self.nodelay else {}
+        return os.environ | nodelay | self.environment()
 
     def ready(self) -> bool:
         try:
