@@ -520,7 +520,7 @@ def test_our_get_brings_everything_back_byte_by_byte(archive, tmp_path):
     assert_same_data_sets(received(tmp_path), of_study(archive, "head"))
 
 
-# -- Orthanc, both ways ------------------------------------------------------------------------------
+# -- Orthanc, both ways ---------------------------------------------------------------
 
 
 @pytest.fixture
@@ -537,7 +537,8 @@ def test_orthanc_finds_and_retrieves_from_us(archive, orthanc):
         {"Level": "Study", "Query": {"PatientID": "GH-1906", "StudyDescription": "Thorax"}},
     )
     assert orthanc.get(f"/queries/{query['ID']}/answers") == ["0"]
-    orthanc.post(f"/queries/{query['ID']}/answers/0/retrieve", orthanc.ae_title)
+    retrieve = f"/queries/{query['ID']}/answers/0/retrieve"
+    orthanc.post(retrieve, {"TargetAet": orthanc.ae_title, "Synchronous": True})
     came = {i["MainDicomTags"]["SOPInstanceUID"] for i in orthanc.get("/instances?expand")}
     assert came == set(of_study(archive, "thorax"))
 
