@@ -15,7 +15,7 @@ from filmroom.pixel.pool import Limits, Pool
 from filmroom.pixel.shape import ImageShape
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool():
     made = Pool(1, Limits(memory_bytes=1 << 30, cpu_seconds=2, wall_seconds=8, waiting=32))
     yield made
@@ -86,15 +86,17 @@ def test_one_pool_serves_several_loops(pool):
     assert results == [[0, 1, 2, 3, 4]] * 3
 
 
-async def test_a_full_queue_says_so(pool):
+async def test_a_full_queue_says_so():
+    pool = Pool(1, Limits(waiting=4))
     await pool.run(os.getpid)
-    running = [pool.submit(time.sleep, 0.3) for _ in range(32)]
+    running = [pool.submit(time.sleep, 0.3) for _ in range(4)]
     time.sleep(0.1)  # the first is in the worker's hands now
     running.append(pool.submit(time.sleep, 0.01))
     with pytest.raises(Busy):
         pool.submit(time.sleep, 0.01)
     for future in running[1:]:
         future.cancel()
+    pool.close()
 
 
 async def test_a_task_cancelled_while_it_waits_is_never_begun(pool, tmp_path):
@@ -108,7 +110,8 @@ async def test_a_task_cancelled_while_it_waits_is_never_begun(pool, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-def test_a_closed_pool_takes_nothing(pool):
+def test_a_closed_pool_takes_nothing():
+    pool = Pool(1)
     pool.close()
     with pytest.raises(WorkerLost):
         pool.submit(len, b"")

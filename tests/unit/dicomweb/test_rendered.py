@@ -1,0 +1,279 @@
+"""dicomweb.rendered: which picture, in which form, and what is said when there is none."""
+
+import asyncio
+import io
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+
+from filmroom.archive.access import SYSTEM
+from filmroom.archive.errors import NotHeld, Unsupported
+from filmroom.archive.records import Handle, Location
+from filmroom.dicom import frames
+from filmroom.dicom.frames import FrameTable
+from filmroom.dicom.part10 import parse_meta
+from filmroom.dicom.scan import scan
+from filmroom.dicomweb import rendered
+from filmroom.dicomweb.rendered import Kept, render_response, representative
+from filmroom.pixel.errors import BadParameter
+from filmroom.pixel.pool import Pool
+
+EXPLICIT_LE = "1.2.840.10008.1.2.1"
+
+
+def an_image(number=1, count=1, series="1.2.3", **more) -> bytes:
+    ds = Dataset()
+    ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    ds.SOPInstanceUID = f"{series}.{number}"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2", series
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = 8, 12
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit, ds.PixelRepresentation = 7, 0
+    if count > 1:
+        ds.NumberOfFrames = count
+        ds.FrameTime = 50
+    for name, value in more.items():
+        setattr(ds, name, value)
+    planes = [np.full((8, 12), 10 * number + frame, np.uint8) for frame in range(count)]
+    ds.PixelData = b"".join(plane.tobytes() for plane in planes)
+    ds["PixelData"].VR = "OB"
+    return as_file(ds)
+
+
+def a_report() -> bytes:
+    ds = Dataset()
+    ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    ds.SOPInstanceUID, ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.9.1", "1.2", "1.2.9"
+    return as_file(ds)
+
+
+def as_file(ds) -> bytes:
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = EXPLICIT_LE
+    out = io.BytesIO()
+    pydicom.dcmwrite(out, ds, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    return out.getvalue()
+
+
+class FakeRetriever:
+    """Holds files in memory; reads frames as the archive's retriever does."""
+
+    def __init__(self, *files: bytes) -> None:
+        self.files = {}
+        self.reads = 0
+        for file in files:
+            meta = parse_meta(file)
+            data_set = file[meta.data_set_offset :]
+            found = scan(data_set, EXPLICIT_LE, complete=True)
+            table = frames.build(found, data_set, EXPLICIT_LE)
+            uids = [found.values[tag].rstrip(b"\0").decode() for tag in (0x0020000D, 0x0020000E)]
+            location = Location(
+                "key",
+                len(file),
+                meta.data_set_offset,
+                found.header_bytes,
+                meta.sop_instance_uid.encode(),
+                EXPLICIT_LE,
+            )
+            handle = Handle(
+                *uids,
+                meta.sop_instance_uid,
+                meta.sop_class_uid,
+                location,
+                table.to_bytes() if table else b"",
+            )
+            self.files[meta.sop_instance_uid] = handle, data_set
+
+    async def instance(self, principal, study, series, sop):
+        if sop not in self.files:
+            raise NotHeld("no such instance")
+        return self.files[sop][0]
+
+    async def select(self, principal, selection):
+        series = selection.series_instance_uids
+        return [h for h, _ in self.files.values() if not series or h.series_instance_uid in series]
+
+    def frame_table(self, handle):
+        return FrameTable.from_bytes(handle.frames) if handle.frames else None
+
+    def frame(self, handle, index):
+        self.reads += 1
+        data_set = self.files[handle.sop_instance_uid][1]
+        return b"".join(data_set[o : o + n] for o, n in self.frame_table(handle).ranges(index))
+
+    def header(self, handle):
+        return self.files[handle.sop_instance_uid][1][: handle.location.header_bytes]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    made = Pool(1)
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch):
+    monkeypatch.setattr(rendered, "PICTURES", Kept(1 << 20))
+    monkeypatch.setattr(rendered, "ATTRIBUTES", Kept(1 << 20))
+
+
+async def ask(pool, retriever, instance=None, *, series=None, frame=None, accept=None,
+              thumbnail=False, if_none_match=None, **params):  # fmt: skip
+    return await render_response(
+        SimpleNamespace(retriever=retriever), pool, SYSTEM, study="1.2", series=series,
+        instance=instance, frame_index=frame, params=params, accept=accept,
+        thumbnail=thumbnail, if_none_match=if_none_match,
+    )  # fmt: skip
+
+
+async def body_of(response) -> bytes:
+    sent = []
+
+    async def send(message):
+        sent.append(message.get("body", b""))
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    await response({"type": "http", "method": "GET"}, receive, send)
+    return b"".join(sent)
+
+
+async def picture(response) -> Image.Image:
+    return Image.open(io.BytesIO(await body_of(response)))
+
+
+async def test_an_instance_is_a_jpeg_by_default(pool):
+    response = await ask(pool, FakeRetriever(an_image()), "1.2.3.1")
+    assert response.headers["content-type"] == "image/jpeg"
+    assert (await picture(response)).size == (12, 8)
+
+
+@pytest.mark.parametrize(
+    ("accept", "got"),
+    [
+        ("image/png", "image/png"),
+        ("image/gif;q=0.5, image/png;q=0.4", "image/gif"),
+        ("image/avif,image/webp,image/*,*/*;q=0.8", "image/jpeg"),
+        ("", "image/jpeg"),
+    ],
+)
+async def test_the_client_chooses_the_media_type(pool, accept, got):
+    response = await ask(pool, FakeRetriever(an_image()), "1.2.3.1", accept=accept)
+    assert response.headers["content-type"] == got
+
+
+@pytest.mark.parametrize("accept", ["video/mp4", "text/html", "image/webp"])
+async def test_other_media_types_are_not_acceptable(pool, accept):
+    with pytest.raises(Unsupported):
+        await ask(pool, FakeRetriever(an_image()), "1.2.3.1", accept=accept)
+
+
+async def test_what_is_no_image_is_unsupported_and_says_what_to_do(pool):
+    with pytest.raises(Unsupported, match="application/dicom"):
+        await ask(pool, FakeRetriever(a_report()), "1.2.9.1")
+    with pytest.raises(Unsupported):
+        await ask(pool, FakeRetriever(a_report()), series="1.2.9", thumbnail=True)
+
+
+async def test_what_is_not_there_is_not_held(pool):
+    retriever = FakeRetriever(an_image(count=3))
+    for wish in ({"instance": "1.9"}, {"instance": "1.2.3.1", "frame": 3}, {"series": "1.7"}):
+        with pytest.raises(NotHeld):
+            await ask(pool, retriever, **wish)
+
+
+async def test_a_bad_parameter_is_refused(pool):
+    with pytest.raises(BadParameter):
+        await ask(pool, FakeRetriever(an_image()), "1.2.3.1", window="NaN,2,linear")
+
+
+async def test_an_image_that_lies_about_its_size_is_unsupported(pool):
+    retriever = FakeRetriever(an_image())
+    retriever.frame = lambda handle, index: b"\0"
+    with pytest.raises(Unsupported, match="cannot be rendered"):
+        await ask(pool, retriever, "1.2.3.1")
+
+
+async def test_a_picture_is_made_once(pool):
+    retriever = FakeRetriever(an_image())
+    first = await ask(pool, retriever, "1.2.3.1")
+    second = await ask(pool, retriever, "1.2.3.1")
+    assert first.headers["etag"] == second.headers["etag"]
+    assert retriever.reads == 1
+    other = await ask(pool, retriever, "1.2.3.1", window="1,2,linear")
+    assert other.headers["etag"] != first.headers["etag"]
+
+
+async def test_a_known_picture_is_not_sent_again(pool):
+    retriever = FakeRetriever(an_image())
+    etag = (await ask(pool, retriever, "1.2.3.1")).headers["etag"]
+    response = await ask(pool, retriever, "1.2.3.1", if_none_match=f'"x", {etag}')
+    assert response.status_code == 304
+
+
+async def test_a_frame_is_the_frame(pool):
+    retriever = FakeRetriever(an_image(count=5))
+    response = await ask(pool, retriever, "1.2.3.1", frame=4, accept="image/png")
+    assert np.asarray(await picture(response)).max() == 14
+
+
+async def test_a_multi_frame_gif_moves(pool):
+    retriever = FakeRetriever(an_image(count=5))
+    image = await picture(await ask(pool, retriever, "1.2.3.1", accept="image/gif"))
+    assert (image.n_frames, image.info["duration"]) == (5, 50)
+
+
+async def test_a_representative_frame_is_obeyed(pool):
+    retriever = FakeRetriever(an_image(count=5, RepresentativeFrameNumber=2))
+    response = await ask(pool, retriever, "1.2.3.1", accept="image/png")
+    assert np.asarray(await picture(response)).max() == 11
+
+
+async def test_a_thumbnail_is_small_and_from_the_middle(pool):
+    retriever = FakeRetriever(*(an_image(n) for n in range(1, 6)), a_report())
+    image = await picture(await ask(pool, retriever, thumbnail=True, accept="image/png"))
+    assert image.size == (128, 85)
+    assert np.asarray(image).max() == 30
+
+
+async def test_a_series_is_all_its_pictures(pool):
+    retriever = FakeRetriever(an_image(1), an_image(2, count=3))
+    response = await ask(pool, retriever, series="1.2.3")
+    assert response.headers["content-type"].startswith('multipart/related; type="image/jpeg"')
+    assert (await body_of(response)).count(b"Content-Type: image/jpeg") == 4
+    assert "no-cache" in response.headers["cache-control"]
+
+
+async def test_a_series_asked_for_as_one_image_is_its_middle_one(pool):
+    retriever = FakeRetriever(*(an_image(n) for n in range(1, 4)))
+    response = await ask(pool, retriever, series="1.2.3", accept="image/png")
+    assert np.asarray(await picture(response)).max() == 20
+
+
+def test_the_largest_image_series_stands_for_a_study():
+    location = Location("k", 1, 1, 1, b"", EXPLICIT_LE)
+    ct = Handle("1", "1.1", "1.1.1", "1.2.840.10008.5.1.4.1.1.2", location, b"x")
+    other = replace(ct, series_instance_uid="1.2", sop_instance_uid="1.2.1")
+    segmentation = replace(
+        ct, series_instance_uid="1.3", sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4"
+    )
+    chosen = representative([ct, other, other, segmentation, segmentation, segmentation])
+    assert chosen is other
+    assert representative([segmentation]) is segmentation
+
+
+def test_what_is_kept_fits_its_budget():
+    kept = Kept(100)
+    for number in range(10):
+        kept.put(number, number, 20)
+    assert (kept.size_bytes, kept.get(0), kept.get(9)) == (100, None, 9)
+    kept.put("large", 1, 90)
+    assert kept.get("large") is None
