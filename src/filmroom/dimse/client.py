@@ -114,18 +114,30 @@ async def associate(
         ),
     )
     link = ClientLink(proposal, handle=handle, timeout=timeout)
-    peer = f"{called} at {host} port {port}"
+    await _connect(link, host, port, f"{called} at {host} port {port}", connect_timeout, ssl)
+    return ClientAssociation(link)
+
+
+async def _connect(
+    link: ClientLink,
+    host: str,
+    port: int,
+    peer: str,
+    seconds: float,
+    context: tls.SSLContext | None,
+) -> None:
+    """Connect, and wait for the association; peer: how to call it in an error."""
     try:
-        async with asyncio.timeout(connect_timeout):
+        async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().create_connection(
-                lambda: link, host, port, ssl=ssl, server_hostname=host if ssl else None
+                lambda: link, host, port, ssl=context, server_hostname=host if context else None
             )
     except TimeoutError:
-        raise ConnectFailed(f"{peer} did not answer within {connect_timeout:g} s") from None
+        raise ConnectFailed(f"{peer} did not answer within {seconds:g} s") from None
     except OSError as error:
         raise ConnectFailed(f"cannot connect to {peer}: {error.strerror or error}") from error
     try:
-        async with asyncio.timeout(connect_timeout):
+        async with asyncio.timeout(seconds):
             await link.is_established
     except TimeoutError:
         link.cut()
@@ -137,7 +149,6 @@ async def associate(
     except asyncio.CancelledError:
         link.cut()
         raise
-    return ClientAssociation(link)
 
 
 def _numbered(contexts: Sequence[tuple[str, Sequence[str]]]) -> tuple[ProposedContext, ...]:
