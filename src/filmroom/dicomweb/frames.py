@@ -146,9 +146,14 @@ def part_type_of(form: Form, stored: str) -> str:
 
 
 async def _frame(service: Service, handle: Handle, frame_index: int, form: Form) -> bytes:
-    if form.transfer_syntax_uid == AS_STORED:
-        return service.archive.retriever.frame(handle, frame_index)
-    return await frame_as(service, handle, frame_index, form.transfer_syntax_uid)
+    retriever = service.archive.retriever
+    if form.transfer_syntax_uid != AS_STORED:
+        return await frame_as(service, handle, frame_index, form.transfer_syntax_uid)
+    if form.media_type == OCTETS and handle.frames:
+        table = retriever.frame_table(handle)
+        if table is not None and table.frame_bits % 8:  # 1-bit frames that share bytes
+            return await frame_as(service, handle, frame_index, EXPLICIT_VR_LE)
+    return retriever.frame(handle, frame_index)
 
 
 # -- bulk data ------------------------------------------------------------------------------------

@@ -196,6 +196,7 @@ class Storing:
             self.fail(refused or Unintelligible("an empty part"), claimed)
             return
         self._commits.append((intake, asyncio.ensure_future(intake.commit())))
+        await asyncio.sleep(0)  # let it reach the committer before the next part is read
         while self._commits and self._commits[0][1].done():
             await self._collect()
         if len(self._commits) >= self._in_flight:

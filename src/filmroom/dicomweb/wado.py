@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import orjson
 from starlette.requests import Request
@@ -95,7 +95,7 @@ async def _send(service: Service, request: Request, form: Form, plan: Plan, name
         headers = {"Content-Type": ZIP, "Content-Disposition": _attachment(f"{name}.zip")}
         return Stream(lambda: zip_chunks(entries), {**DOCUMENT_HEADERS, **headers})
     if form.multipart:
-        return await _multipart(service, plan)
+        return await _multipart(service, request, plan)
     return await single_file(service, request, *plan[0])
 
 
@@ -121,7 +121,7 @@ async def single_file(service: Service, request: Request, handle: Handle, target
     if unchanged is not None:
         return unchanged
     if target != AS_STORED:
-        return Stream(await _primed(instance_chunks(service, handle, target)), headers)
+        return await _stream(request, instance_chunks(service, handle, target), headers)
     size = handle.location.size_bytes
     if size <= INLINE_BYTES:
         with service.archive.retriever.open(handle) as file:
@@ -150,9 +150,14 @@ async def _file(
             yield chunk
 
 
-async def _primed(chunks: AsyncIterator[Chunk]) -> Callable[[], AsyncIterator[Chunk]]:
-    """The same chunks, the first two made already: what cannot be made fails before the head."""
-    first = [chunk async for chunk in _take(chunks, 2)]
+async def _stream(
+    request: Request,
+    chunks: AsyncIterator[Chunk],
+    headers: Mapping[str, str],
+    length: int | None = None,
+) -> Response:
+    """A stream whose first two chunks are made already: what cannot be made fails in time."""
+    first = [chunk async for chunk in _take(chunks, 0 if request.method == "HEAD" else 2)]
 
     async def again() -> AsyncIterator[Chunk]:
         for chunk in first:
@@ -160,7 +165,7 @@ async def _primed(chunks: AsyncIterator[Chunk]) -> Callable[[], AsyncIterator[Ch
         async for chunk in chunks:
             yield chunk
 
-    return again
+    return Stream(again, headers, length=length)
 
 
 async def _take(chunks: AsyncIterator[Chunk], count: int) -> AsyncIterator[Chunk]:
@@ -171,7 +176,7 @@ async def _take(chunks: AsyncIterator[Chunk], count: int) -> AsyncIterator[Chunk
             return
 
 
-async def _multipart(service: Service, plan: Plan) -> Response:
+async def _multipart(service: Service, request: Request, plan: Plan) -> Response:
     boundary = new_boundary()
     headers = {**BINARY_HEADERS, "Content-Type": content_type(boundary, DICOM)}
     heads = [
@@ -179,8 +184,12 @@ async def _multipart(service: Service, plan: Plan) -> Response:
     ]
     end = closing(boundary)
     handle, target = plan[0]
-    if len(plan) > 1:  # a study or series may grow
+    if "instance" not in request.path_params:  # a study or series may grow
         headers["Cache-Control"] = DOCUMENT_HEADERS["Cache-Control"]
+    else:
+        headers["ETag"] = f'W/"{handle.etag}-{target}"'
+        if (unchanged := not_modified(request, headers["ETag"], headers)) is not None:
+            return unchanged
     if len(plan) == 1 and target == AS_STORED and handle.location.size_bytes <= INLINE_BYTES:
         with service.archive.retriever.open(handle) as file:
             body = await read_range(file.fd, 0, file.size_bytes)
@@ -198,7 +207,7 @@ async def _multipart(service: Service, plan: Plan) -> Response:
             yield PART_TAIL
         yield end
 
-    return Stream(await _primed(chunks()), headers, length=length)
+    return await _stream(request, chunks(), headers, length)
 
 
 async def metadata(service: Service, request: Request) -> Response:

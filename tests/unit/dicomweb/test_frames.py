@@ -139,6 +139,40 @@ async def test_big_endian_frames_are_turned(room, parts):
     assert bulk.content == plain
 
 
+async def test_one_bit_frames_that_share_bytes_come_apart(room, parts):
+    bits = np.random.default_rng(1).integers(0, 2, (3, 25), dtype=np.uint8)
+    packed = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    ds = a_data_set(
+        rows=5,
+        columns=5,
+        frames=3,
+        BitsAllocated=1,
+        BitsStored=1,
+        HighBit=0,
+        PixelData=packed,
+        SOPInstanceUID="1.1.1.1",
+        **STUDY,
+    )
+    await room.store(part10(ds))
+    found = parts(await room.get(f"{PATH}/frames/1,2,3", headers={"Accept": OHIF}))
+    for (_, body), frame_bits in zip(found, bits, strict=True):
+        unpacked = np.unpackbits(np.frombuffer(body, np.uint8), bitorder="little")[:25]
+        assert (unpacked == frame_bits).all()
+
+
+async def test_a_deflated_instance_gives_frames_and_an_explicit_file(room, parts):
+    ds = a_data_set(frames=2, SOPInstanceUID="1.1.1.1", **STUDY)
+    stored = await room.store(part10(ds, "1.2.840.10008.1.2.1.99"))
+    assert stored.status_code == 200, stored.text
+    found = parts(await room.get(f"{PATH}/frames/2", headers={"Accept": OHIF}))
+    assert found == [
+        ("application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1", frame(ds, 1))
+    ]
+    ((media_type, body),) = parts(await room.get(PATH))
+    assert media_type.endswith("=1.2.840.10008.1.2.1")
+    assert pydicom.dcmread(io.BytesIO(body)).PixelData == ds.PixelData
+
+
 async def test_frames_of_a_document_are_not_found(room):
     ds = a_data_set(SOPInstanceUID="1.1.1.1", PixelData=None, Rows=None, **STUDY)
     await room.store(part10(ds))

@@ -39,6 +39,17 @@ async def test_a_study_comes_back_whole(filled, parts):
     assert {t for t, _ in found} == {"application/dicom; transfer-syntax=1.2.840.10008.1.2.1"}
 
 
+async def test_a_study_may_grow_and_is_asked_for_again(room):
+    await room.store(an_instance(SOPInstanceUID="1.1.1.1", **STUDY))
+    study = await room.get("/studies/1.1", headers={"Accept": MULTI})
+    assert study.headers["cache-control"] == "private, no-cache"
+    path = "/studies/1.1/series/1.1.1/instances/1.1.1.1"
+    instance = await room.get(path, headers={"Accept": MULTI})
+    assert "immutable" in instance.headers["cache-control"]
+    headers = {"Accept": MULTI, "If-None-Match": instance.headers["etag"]}
+    assert (await room.get(path, headers=headers)).status_code == 304
+
+
 @pytest.mark.parametrize("path", ["/studies/1.1/series/1.1.1", "/studies/1.1"])
 async def test_a_series_comes_back_whole(filled, parts, path):
     assert len(parts(await filled.get(path))) == 3
