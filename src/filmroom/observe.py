@@ -106,7 +106,8 @@ FIELDS = (
     "request_id", "method", "route", "status", "seconds", "bytes", "principal", "address",
     "calling_ae_title", "called_ae_title", "association", "operation", "reason", "outcome",
     "sop_class_uid", "sop_instance_uid", "series_instance_uid", "study_instance_uid",
-    "transfer_syntax_uid", "origin", "detail", "count", "version", "host", "port", "path", "orphans", "added",
+    "transfer_syntax_uid", "origin", "detail", "count", "version", "host", "port", "path",
+    "orphans", "added", "stored", "key",
 )  # fmt: skip
 _LONGEST = 2000  # characters of one value in a log line
 

@@ -93,6 +93,22 @@ def test_nothing_catches_everything_but_the_loops_that_must_go_on(trees):
     assert found <= CATCH_ALL
 
 
+def test_every_field_that_is_logged_has_a_name_in_the_list(trees):
+    from filmroom.observe import FIELDS
+
+    logged = {
+        f"{name}: {key.value}"
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword)
+        and node.arg == "extra"
+        and isinstance(node.value, ast.Dict)
+        for key in node.value.keys
+        if isinstance(key, ast.Constant) and key.value not in FIELDS
+    }
+    assert not logged, "it would not be written: add it to observe.FIELDS if it tells of no patient"
+
+
 def test_every_archive_error_is_told_in_dimse_and_in_http():
     from filmroom.console import answers
     from filmroom.dicomweb import problems

@@ -49,8 +49,11 @@ class Gate:
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # a WebSocket: none of our routes is one
+            await send({"type": "websocket.close", "code": 1008})
             return
         headers = Headers(scope=scope)
         refusal = await self._refusal(scope, headers)

@@ -265,3 +265,19 @@ class Settings(Section):
     def peer_records(self) -> tuple[Peer, ...]:
         """The configured peers as the archive's values."""
         return tuple(peer.record for peer in self.peers)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed, but ought to be known: one sentence each."""
+        found = []
+        http, dimse = self.http, self.dimse
+        if http.host not in ("127.0.0.1", "::1", "localhost") and not http.secure:
+            found.append(
+                f"[http] listens on {http.host} without TLS: passwords and images can be read on "
+                "the way; set tls_certificate and tls_key, or public_url if a proxy does TLS"
+            )
+        if {"query", "retrieve"} & set(dimse.unknown_peers):
+            found.append("[dimse] unknown_peers may read the archive: anybody who reaches the port")
+        if any(peer.ae_title == ANY_AE_TITLE and len(peer.may) > 2 for peer in self.peers):
+            found.append("[[peers]] has rights for any calling AE title; those are easily copied")
+        return found

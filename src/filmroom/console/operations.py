@@ -76,13 +76,16 @@ def routes(archive: Archive, peers: Sequence[Peer], quarantine: Path) -> list[Ba
     kept = Quarantine(archive, quarantine)
 
     async def list_peers(request: Request) -> Response:
+        """The configured remote application entities."""
         return answer([_peer(peer) for peer in peers])
 
     async def list_quarantine(request: Request) -> Response:
+        """What was received but not filed, newest first."""
         rows = await asyncio.to_thread(kept.all, 1000)
         return answer([_quarantined(row) for row in rows])
 
     async def download(request: Request) -> Response:
+        """A quarantined file, as an attachment."""
         found, path = await asyncio.to_thread(kept.find, _id(request))
         if not await asyncio.to_thread(path.is_file):
             raise NotHeld("the quarantined file is gone")
@@ -94,14 +97,17 @@ def routes(archive: Archive, peers: Sequence[Peer], quarantine: Path) -> list[Ba
         )
 
     async def drop(request: Request) -> Response:
+        """Delete a quarantined file."""
         await asyncio.to_thread(kept.drop, _id(request))
         return nothing()
 
     async def retry(request: Request) -> Response:
+        """Offer a quarantined file to the archive again."""
         stored = await kept.retry(_id(request))
         return answer({**asdict(stored), "outcome": stored.outcome.value})
 
     async def statistics(request: Request) -> Response:
+        """What the archive holds, and how much room there is."""
         held = await asyncio.to_thread(archive.index.statistics)
         free = await asyncio.to_thread(archive.blobs.free_bytes)
         return answer({**asdict(held), "free_bytes": free})

@@ -47,14 +47,17 @@ def routes(sign_in: SignIn, clock: Clock) -> list[BaseRoute]:
     users, credentials = sign_in.users, sign_in.credentials
 
     async def list_users(request: Request) -> Response:
+        """All accounts."""
         return answer([_user(user) for user in await sign_in.run(users.all)])
 
     async def add_user(request: Request) -> Response:
+        """Make an account."""
         given = await body(request, NewUser)
         user = await sign_in.run(users.add, given.name, given.password, given.role)
         return answer(_user(user), 201, {"Location": f"/api/users/{user.name}"})
 
     async def change_user(request: Request) -> Response:
+        """Change the password or role of an account, disable or enable it."""
         given = await body(request, UserChange)
         user = await sign_in.run(
             users.change,
@@ -67,14 +70,17 @@ def routes(sign_in: SignIn, clock: Clock) -> list[BaseRoute]:
         return answer(_user(user))
 
     async def remove_user(request: Request) -> Response:
+        """Remove an account."""
         await sign_in.run(users.remove, request.path_params["name"])
         sign_in.changed()
         return nothing()
 
     async def list_tokens(request: Request) -> Response:
+        """All tokens, without their secrets."""
         return answer([_token(token) for token in await sign_in.run(credentials.tokens)])
 
     async def add_token(request: Request) -> Response:
+        """Make a token; the only answer that shows its secret."""
         given = await body(request, NewToken)
         days = given.expires_in_days
         expires_at = None if days is None else clock.now() + days * 86400
@@ -84,6 +90,7 @@ def routes(sign_in: SignIn, clock: Clock) -> list[BaseRoute]:
         return answer({**_token(token), "token": secret}, 201)
 
     async def revoke_token(request: Request) -> Response:
+        """Make a token worthless."""
         await sign_in.run(credentials.revoke_token, request.path_params["name"])
         sign_in.changed()
         return nothing()

@@ -47,9 +47,11 @@ def routes(sign_in: SignIn, http: HttpSettings, about: About) -> list[BaseRoute]
     """The routes under /api/session."""
 
     async def show(request: Request) -> Response:
+        """Who one is, what one may do, and where modalities send to."""
         return answer(_shown(who(request), about))
 
     async def enter(request: Request) -> Response:
+        """Sign in with a name and a password; sets the session cookie."""
         given = await body(request, Login)
         try:
             secret, principal = await sign_in.open(given.user, given.password, address(request))
@@ -62,15 +64,17 @@ def routes(sign_in: SignIn, http: HttpSettings, about: About) -> list[BaseRoute]
         return response
 
     async def leave(request: Request) -> Response:
+        """Sign out."""
         if secret := request.cookies.get(COOKIE):
             await sign_in.close(secret)
         response = nothing()
         response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
-        # The browser forgets what it kept of us: the next person at this desk is another.
-        response.headers["Clear-Site-Data"] = '"cache", "storage"'
+        # Images are kept by browsers for long: the next person at this desk is another one.
+        response.headers["Clear-Site-Data"] = '"cache"'
         return response
 
     async def change_password(request: Request) -> Response:
+        """Give oneself a new password; every other session ends."""
         given = await body(request, NewPassword)
         me = who(request).name
         if not request.cookies.get(COOKIE):

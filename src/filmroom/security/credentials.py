@@ -23,6 +23,7 @@ TOKEN_PREFIX = "filmroom_"  # noqa: S105 - so that secret scanners find one in t
 LONGEST_SECRET = 128
 _CACHE_SECONDS = 5.0
 _CACHED = 10_000
+_SWEEP_SECONDS = 3600.0
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 
 
@@ -53,12 +54,16 @@ class Credentials:
         self._session_seconds = session_seconds
         self._idle_seconds = min(idle_seconds, session_seconds)
         self._cache: dict[bytes, _Cached] = {}
+        self._swept_at = 0.0
 
     # -- sessions ----------------------------------------------------------------------
     def open_session(self, user: User) -> str:
         """Begin a session; returns the secret for the cookie. Blocks."""
         secret = secrets.token_urlsafe(32)
         now = self._clock.now()
+        if now - self._swept_at > _SWEEP_SECONDS:
+            self._swept_at = now
+            self.sweep()
         self._index.put_credential(
             Credential(digest(secret), SESSION, user.name, user.role, now, now + self._idle_seconds)
         )
@@ -128,7 +133,7 @@ class Credentials:
         self._cache.clear()
 
     def sweep(self) -> None:
-        """Drop what has expired. Blocks; call it now and then."""
+        """Drop what has expired. Blocks; sign-ins do it once an hour."""
         now = self._clock.now()
         for kind in (SESSION, TOKEN):
             for credential in self._index.credentials(kind):

@@ -36,7 +36,8 @@ def test_help_names_every_command():
 
 
 def test_the_tools_are_part_of_it():
-    said = CliRunner().invoke(app, ["--help"]).stdout
+    command = [sys.executable, "-m", "filmroom.cli.main", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for command in ("echo", "send", "find", "get", "move", "dump"):
         assert command in said
 

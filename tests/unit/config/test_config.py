@@ -196,3 +196,22 @@ def test_parse_peer_leaves_rights_out_when_none_are_said():
 def test_a_certificate_needs_its_key():
     said = mistakes(environment={"FILMROOM__HTTP__TLS_CERTIFICATE": "/x.pem"})
     assert "go together" in said
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        ({"http": {"host": "0.0.0.0"}}, "without TLS"),
+        ({"dimse": {"unknown_peers": ["echo", "query"]}}, "unknown_peers may read"),
+        ({"peers": ["*=127.0.0.1:104:all"]}, "any calling AE title"),
+    ],
+)
+def test_what_is_unsafe_is_told(sections, says):
+    (warning,) = Settings.model_validate(sections).warnings
+    assert says in warning
+
+
+def test_what_is_safe_needs_no_warning():
+    proxied = {"http": {"host": "0.0.0.0", "public_url": "https://pacs.example"}}
+    assert Settings().warnings == []
+    assert Settings.model_validate(proxied).warnings == []

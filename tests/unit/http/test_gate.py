@@ -237,3 +237,16 @@ async def test_an_absurd_content_length_is_refused_at_once(ask, length, status):
         "/dicom-web/studies", content=b"", headers={"content-length": length}
     )
     assert answer.status_code == status
+
+
+async def test_a_websocket_is_closed_before_anything_is_asked(app):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    await app({"type": "websocket", "path": "/dicom-web/studies", "headers": []}, receive, send)
+    assert sent == [{"type": "websocket.close", "code": 1008}]

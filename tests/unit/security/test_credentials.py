@@ -142,3 +142,11 @@ def test_what_has_expired_is_swept(credentials, index, clock):
     clock.time += HOUR
     credentials.sweep()
     assert [c.name for c in index._credentials.values()] == ["u"]
+
+
+def test_signing_in_sweeps_once_an_hour(credentials, index, clock):
+    for _ in range(5):
+        credentials.open_session(GRACE)
+    clock.time += 2 * HOUR
+    credentials.open_session(GRACE)
+    assert len(index._credentials) == 1
