@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import resource
 import signal
 import ssl
 import sys
@@ -34,6 +35,7 @@ from filmroom.dimse.server import Server, ServerSettings
 from filmroom.index.queries import open_index
 from filmroom.pixel.pool import Pool
 from filmroom.security import tls
+from filmroom.services.counting import Counting
 from filmroom.services.move import Sending
 from filmroom.services.peers import AddressBook
 from filmroom.services.provider import Provider
@@ -41,6 +43,7 @@ from filmroom.services.provider import Settings as ServiceSettings
 
 log = logging.getLogger(__name__)
 
+OPEN_FILES = 65_536
 GRACE_SECONDS = 20.0  # for what is in progress when we are asked to stop
 
 
@@ -160,7 +163,8 @@ class Node:
             transcode=self._transcode,
         )
         self._book = book
-        self._dimse = [Server(provider, terms) for terms in _listeners(settings)]
+        counting = Counting()
+        self._dimse = [Server(provider, terms, observer=counting) for terms in _listeners(settings)]
         self._http: HttpServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -238,6 +242,7 @@ class Node:
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
     observe.configure_logging(settings.log.format, settings.log.level)
+    _raise_open_files()
     try:
         node = Node(settings)
     except (DataFolderInUse, ArchiveError) as error:
@@ -311,6 +316,14 @@ def _client_tls(settings: Settings) -> ssl.SSLContext | None:
         return None
     dimse = settings.dimse
     return tls.client_context(ca=dimse.tls_ca, certificate=dimse.tls_certificate, key=dimse.tls_key)
+
+
+def _raise_open_files() -> None:
+    """Thousands of quiet peers need a descriptor each; the soft limit is often 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
