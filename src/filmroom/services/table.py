@@ -106,6 +106,7 @@ def _rows() -> list[Row]:
                     f"{name} - {service.name}",
                     service,
                     action,
+                    scu=levels != PATIENT_STUDY_LEVELS,  # retired: answered, never asked
                     transfer_syntaxes=PLAIN,
                     root=root,
                     levels=levels,
