@@ -133,6 +133,12 @@ def test_every_setting_is_in_the_manual():
     )
 
 
+def test_every_route_and_command_is_in_the_manual():
+    program = [sys.executable, ROOT / "tools" / "make_reference.py", "--check"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_setting_says_what_it_does():
     from filmroom.config.settings import PeerSettings
     from filmroom.config.sources import FIELDS

@@ -1,0 +1,148 @@
+"""Write docs/reference/{settings,http,cli}.md from what the program itself knows.
+
+python tools/make_reference.py           write them
+python tools/make_reference.py --check   exit status 1 when one is out of date
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import typer
+from typer.main import get_command
+
+from filmroom.archive.access import ROLES, Action
+from filmroom.asgi import create_app
+from filmroom.asgi.access import Need, needed
+from filmroom.asgi.openapi import each_route
+from filmroom.cli.main import app as command_line
+from filmroom.cli.main import register_tools
+from filmroom.config import Settings
+from filmroom.config.reference import reference
+from filmroom.dicomweb.routes import RESOURCES
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
+
+HTTP_HEAD = """# HTTP
+
+Programs sign in with `Authorization: Bearer TOKEN` (`filmroom token create`), or Basic over TLS
+or on the same machine; people with a session cookie. Requests of a browser that change something
+must come from our own pages: same origin, or with the header `X-Filmroom`. Errors are
+`application/problem+json` (RFC 9457) with a `detail` that says what to do. `/api/openapi.json`
+describes the same for programs; the conformance statement says more of DICOMweb.
+
+This page is written by `tools/make_reference.py`; a test compares the two.
+
+| role | may |
+|---|---|
+"""
+CLI_HEAD = """# Command line
+
+Exit status 0 done, 1 failed, 2 wrong usage. `--json` where a program may read. Settings are on
+their [own page](settings.md).
+
+This page is written by `tools/make_reference.py`; a test compares the two.
+"""
+
+
+def http_page() -> str:
+    """Every route, what it does and who may use it."""
+    rights = {
+        role: "everything" if may == frozenset(Action) else ", ".join(sorted(a.value for a in may))
+        for role, may in ROLES.items()
+    }
+    roles = "\n".join(f"| {role} | {may} |" for role, may in rights.items())
+    rows = "\n".join(f"| `{m} {t}` | {does} | {need} |" for m, t, does, need in _routes())
+    return f"{HTTP_HEAD}{roles}\n\n| request | what it does | who |\n|---|---|---|\n{rows}\n"
+
+
+def _routes() -> Iterator[tuple[str, str, str, str]]:
+    index: Any = SimpleNamespace(embedded=True)
+    with tempfile.TemporaryDirectory() as folder:
+        application = create_app(
+            SimpleNamespace(index=index),
+            None,
+            Settings(),
+            static=Path(folder),  # type: ignore[arg-type]
+        )
+    application.sign_in.shut()
+    said = {
+        "/dicom-web" + _PARAMETER.sub(r"{\1}", resource.template): (resource.does, resource.takes)
+        for resource in RESOURCES
+    }
+    said |= {"/wado": ("Retrieve by WADO-URI", ""), "/dicom-web": ("Capabilities", "")}
+    seen = set()
+    for method, template, route in each_route(application.routes):
+        path = _PARAMETER.sub(r"{\1}", template)
+        if method == "OPTIONS" or path in ("/dicom-web/", "/dicom-web/{path}"):
+            continue
+        does = (route.endpoint.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+        if path in said:
+            does = said[path][method == "POST"]
+        need = needed(method, _PARAMETER.sub("1", template))
+        who = need.value if isinstance(need, Action) else _WORDS[need]
+        if (method, path) not in seen:
+            seen.add((method, path))
+            yield method, path, does, who
+
+
+_WORDS = {Need.NOTHING: "anybody", Need.ANYONE: "whoever has signed in"}
+
+
+def cli_page() -> str:
+    """Every command and its options."""
+    register_tools()
+    root = get_command(command_line)
+    return CLI_HEAD + "".join(_command("filmroom", root))
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    if hasattr(command, "commands"):
+        for sub, inner in command.commands.items():
+            yield from _command(f"{name} {sub}", inner)
+        return
+    words = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option"]
+    usage = " ".join([name, *(str(p.metavar or p.name.upper()) for p in words)])
+    yield f"\n## `{usage}`\n\n{_words(command.help)}\n"
+    if options:
+        yield "\n| option | what it does |\n|---|---|\n"
+    for option in options:
+        names = ", ".join(f"`{text}`" for text in option.opts)
+        takes = f" `{_words(option.metavar)}`" if option.metavar else ""
+        yield f"| {names}{takes} | {_words(option.help)} |\n"
+
+
+def _words(text: str | None) -> str:
+    return " ".join((text or "").replace("|", "\\|").split())
+
+
+def pages() -> dict[str, str]:
+    """File name -> what it should say."""
+    return {"settings.md": reference(), "http.md": http_page(), "cli.md": cli_page()}
+
+
+def main() -> int:
+    """Write the pages, or with --check compare them."""
+    check = "--check" in sys.argv[1:]
+    stale = []
+    for name, text in pages().items():
+        path = FOLDER / name
+        if check and (not path.exists() or path.read_text("utf-8") != text):
+            stale.append(name)
+        elif not check:
+            path.write_text(text, "utf-8")
+    for name in stale:
+        typer.echo(f"{name} is out of date: run tools/make_reference.py", err=True)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
