@@ -187,7 +187,7 @@ def dump_command(
     """Print a DICOM file as text, element by element."""
     try:
         for line in dumping.dump(file, max_length):
-            print(line)
+            _put(line)
     except Malformed as error:
         _fail(f"{file}: {error}")
     except OSError as error:
@@ -259,6 +259,12 @@ def _identifier(level: Level, key: list[str]) -> bytes:
         raise typer.BadParameter(str(error), param_hint="--key") from None
 
 
+def _put(line: str) -> None:
+    """A line on standard output, whatever letters that can show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding))
+
+
 def _print_json(value: object) -> None:
     print(json.dumps(value, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf")))
 
@@ -267,9 +273,8 @@ def _print_table(names: list[str], rows: list[list[str]]) -> None:
     """A table for eyes on a terminal; tab-separated lines for a pipe."""
     console = Console()
     if not console.is_terminal:
-        print("\t".join(names))
-        for row in rows:
-            print("\t".join(row))
+        for row in [names, *rows]:
+            _put("\t".join(row))
         return
     table = Table()
     for name in names:
