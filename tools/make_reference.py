@@ -64,14 +64,10 @@ def http_page() -> str:
 
 
 def _routes() -> Iterator[tuple[str, str, str, str]]:
-    index: Any = SimpleNamespace(embedded=True)
+    archive: Any = SimpleNamespace(index=SimpleNamespace(embedded=True))
+    pool: Any = None
     with tempfile.TemporaryDirectory() as folder:
-        application = create_app(
-            SimpleNamespace(index=index),
-            None,
-            Settings(),
-            static=Path(folder),  # type: ignore[arg-type]
-        )
+        application = create_app(archive, pool, Settings(), static=Path(folder))
     application.sign_in.shut()
     said = {
         "/dicom-web" + _PARAMETER.sub(r"{\1}", resource.template): (resource.does, resource.takes)
