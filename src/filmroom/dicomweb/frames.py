@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from filmroom.archive.errors import NotHeld
 from filmroom.archive.records import Handle
+from filmroom.dicom.errors import NeedMore
 from filmroom.dicom.uids import EXPLICIT_VR_BE, EXPLICIT_VR_LE, TRANSFER_SYNTAXES
 from filmroom.dicom.vrs import swapped
 from filmroom.dicomweb import negotiate
@@ -162,13 +163,7 @@ async def bulkdata(service: Service, request: Request) -> Response:
     path = request.path_params["path"]
     if len(path) > 1024 or _BULK_PATH.fullmatch(path) is None:
         raise bad_request("a bulk data path is tag, or tag/item number/tag, e.g. 7FE00010")
-    bulk = await service.archive.retriever.bulk(
-        principal_of(request),
-        required_uid(request, "study"),
-        required_uid(request, "series"),
-        required_uid(request, "instance"),
-        path,
-    )
+    bulk = await _located(service, request, path)
     syntax = TRANSFER_SYNTAXES[bulk.handle.location.transfer_syntax_uid]
     if path.upper() == "7FE00010" and syntax.encapsulated:
         return await _compressed_pixels(service, request, bulk.handle)
@@ -183,6 +178,15 @@ async def bulkdata(service: Service, request: Request) -> Response:
     return _file_ranges(
         service, request, bulk.handle, [(bulk.offset, bulk.length)], offer, OCTETS, etag
     )
+
+
+async def _located(service: Service, request: Request, path: str) -> Bulk:
+    study, series = required_uid(request, "study"), required_uid(request, "series")
+    sop, principal = required_uid(request, "instance"), principal_of(request)
+    try:
+        return await service.archive.retriever.bulk(principal, study, series, sop, path)
+    except NeedMore:  # the header has no pixel data to lead to
+        raise NotHeld("the instance has no such bulk data") from None
 
 
 def _packed(request: Request, body: bytes, offer: str, etag: str) -> Response:

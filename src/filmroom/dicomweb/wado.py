@@ -55,6 +55,8 @@ INSTANCE_OFFERS = (
 SINGLE_OFFERS = (*INSTANCE_OFFERS, "application/dicom; transfer-syntax=*")
 METADATA_OFFERS = (JSON, "application/json", f'multipart/related; type="{XML}"')
 
+FIRST_CHUNKS = 4  # part head, File Meta Information, header, first frame
+
 Plan = list[tuple[Handle, str]]  # what to send, and in which syntax (`*`: as it lies)
 
 
@@ -156,8 +158,10 @@ async def _stream(
     headers: Mapping[str, str],
     length: int | None = None,
 ) -> Response:
-    """A stream whose first two chunks are made already: what cannot be made fails in time."""
-    first = [chunk async for chunk in _take(chunks, 0 if request.method == "HEAD" else 2)]
+    """A stream whose beginning is made already: what cannot be made fails in time."""
+    first = [
+        chunk async for chunk in _take(chunks, 0 if request.method == "HEAD" else FIRST_CHUNKS)
+    ]
 
     async def again() -> AsyncIterator[Chunk]:
         for chunk in first:

@@ -177,6 +177,7 @@ async def test_frames_of_a_document_are_not_found(room):
     ds = a_data_set(SOPInstanceUID="1.1.1.1", PixelData=None, Rows=None, **STUDY)
     await room.store(part10(ds))
     assert (await room.get(f"{PATH}/frames/1")).status_code == 404
+    assert (await room.get(f"{PATH}/bulkdata/7FE00010")).status_code == 404
 
 
 # -- bulk data ----------------------------------------------------------
