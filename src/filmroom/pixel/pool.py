@@ -22,9 +22,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
+from filmroom.observe import PIXEL_SECONDS
 from filmroom.pixel import errors
 from filmroom.pixel.errors import Busy, PixelError, WorkerLost
 
@@ -54,6 +56,7 @@ class Limits:
 
 @dataclass(slots=True)
 class _Task:
+    job: str
     request: bytes
     future: Future[Any]
 
@@ -72,6 +75,7 @@ class Pool:
         self._tasks: queue.Queue[_Task | None] = queue.Queue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._live: set[_Worker] = set()
         self._idle = 0
         self._closed = False
 
@@ -92,7 +96,7 @@ class Pool:
                 raise WorkerLost("the pixel workers are stopped")
             if self._tasks.qsize() >= self.limits.waiting:
                 raise Busy("too many images are being prepared, try again")
-            self._tasks.put(_Task(request, future))
+            self._tasks.put(_Task(_name(function), request, future))
             if self._tasks.qsize() > self._idle and len(self._threads) < self.workers:
                 self._start_thread()
         return future
@@ -110,14 +114,19 @@ class Pool:
         thread.start()
 
     def close(self) -> None:
-        """Stop all workers; what still waits fails with WorkerLost."""
+        """Stop all workers; what still waits or runs for long fails with WorkerLost."""
         with self._lock:
             self._closed = True
             threads = list(self._threads)
         for _ in threads:
             self._tasks.put(None)
+        until = time.monotonic() + GRACE_SECONDS
         for thread in threads:
-            thread.join(GRACE_SECONDS + self.limits.wall_seconds)
+            thread.join(max(until - time.monotonic(), 0.0))
+        for worker in list(self._live):
+            worker.end()
+        for thread in threads:
+            thread.join(GRACE_SECONDS)
         while True:
             try:
                 task = self._tasks.get_nowait()
@@ -136,9 +145,12 @@ class Pool:
             try:
                 if worker is None:
                     raise WorkerLost("no pixel worker can be started")
-                task.future.set_result(worker.call(task.request))
+                with PIXEL_SECONDS.labels(task.job).time():
+                    result = worker.call(task.request)
+                task.future.set_result(result)
             except WorkerLost as error:
                 if worker is not None:
+                    self._live.discard(worker)
                     worker.kill()
                     worker = None
                 log.warning("pixel worker lost", extra={"reason": error.message})
@@ -146,6 +158,7 @@ class Pool:
             except PixelError as error:
                 task.future.set_exception(error)
         if worker is not None:
+            self._live.discard(worker)
             worker.stop()
 
     def _next(self) -> _Task | None:
@@ -161,10 +174,12 @@ class Pool:
 
     def _new_worker(self) -> _Worker | None:
         try:
-            return _Worker(self.limits)
+            worker = _Worker(self.limits)
         except (OSError, WorkerLost) as error:
             log.error("a pixel worker did not start", extra={"detail": str(error)})
             return None
+        self._live.add(worker)
+        return worker
 
     @staticmethod
     def _refuse(task: _Task | None) -> None:
@@ -252,11 +267,21 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def end(self) -> None:
+        """End its process; its thread sees the socket close. For other threads to call."""
+        self._process.kill()
+
     def kill(self) -> None:
         """End it now."""
         self._connection.close()
         self._process.kill()
         self._process.wait()
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """A function's own name, for the metrics."""
+    inner = function.func if isinstance(function, partial) else function
+    return str(getattr(inner, "__name__", "other"))
 
 
 def _environment() -> dict[str, str]:

@@ -132,3 +132,16 @@ async def test_many_workers_share_the_work():
     await asyncio.gather(*(pool.run(time.sleep, 0.05) for _ in range(4)))
     assert 1 <= len(set(pids)) <= 2
     pool.close()
+
+
+def test_closing_does_not_wait_for_a_long_task(monkeypatch):
+    monkeypatch.setattr(pools, "GRACE_SECONDS", 0.3)
+    pool = Pool(1)
+    assert pool.submit(len, b"").result() == 0
+    running, waiting = pool.submit(time.sleep, 60), pool.submit(len, b"")
+    began = time.monotonic()
+    pool.close()
+    assert time.monotonic() - began < 10
+    for future in (running, waiting):
+        with pytest.raises(WorkerLost):
+            future.result(timeout=5)

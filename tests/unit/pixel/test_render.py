@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pydicom.pixels.processing import apply_color_lut, apply_voi_lut
 
-from filmroom.pixel.codecs import decode_frame
+from filmroom.pixel.codecs import decode, decode_frame
 from filmroom.pixel.color import expand_segments
 from filmroom.pixel.errors import BadParameter, NoCodec, Undecodable
 from filmroom.pixel.lut import Window
@@ -293,3 +293,26 @@ def test_a_gif_of_several_frames_moves():
         io.BytesIO(render_stored(frames, "1.2.840.10008.1.2.1", RenderOptions(GIF), 40.0))
     )
     assert (image.n_frames, image.info["duration"]) == (3, 40)
+
+
+COLOURED = [
+    *("SC_rgb_dcmtk_+eb+cy+n1", "SC_rgb_dcmtk_+eb+cy+np", "SC_rgb_dcmtk_+eb+cy+s4"),
+    *("SC_rgb_dcmtk_+eb+cr", "SC_rgb_jpeg_dcmtk", "SC_rgb_jpeg_app14_dcmd"),
+    *("SC_rgb_jpeg_lossy_gdcm", "SC_rgb_small_odd_jpeg", "SC_ybr_full_422_uncompressed"),
+    *("SC_jpeg_no_color_transform", "SC_jpeg_no_color_transform_2", "SC_rgb_jls_lossy_line"),
+    *("examples_jpeg2k", "GDCMJ2K_TextGBR", "SC_rgb_gdcm_KY", "SC_rgb_rle", "SC_rgb_jpeg_dcmd"),
+]
+
+
+@pytest.mark.parametrize("name", COLOURED)
+def test_colours_are_those_that_pydicom_shows(name):
+    data_set = pydicom.dcmread(PACKAGED / f"{name}.dcm")
+    coded = data_set.PixelData
+    syntax = data_set.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated:
+        coded = next(pydicom.encaps.generate_frames(coded, number_of_frames=1))
+    picture = picture_of(attributes_of(data_set))
+    array, photometric = decode(coded, syntax, picture.shape)
+    got = paint(array, photometric, picture, RenderOptions())
+    expected = pydicom.pixels.pixel_array(data_set, index=0)
+    assert np.abs(got.astype(int) - expected.astype(int)).max() <= 4
