@@ -17,11 +17,19 @@ import traceback
 from contextvars import ContextVar
 from typing import TextIO
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+disable_created_metrics()  # they double the page and say nothing
 REGISTRY = CollectorRegistry(auto_describe=True)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
