@@ -29,7 +29,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-disable_created_metrics()  # they double the page and say nothing
+disable_created_metrics()  # type: ignore[no-untyped-call] # they double the page, say nothing
 REGISTRY = CollectorRegistry(auto_describe=True)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
