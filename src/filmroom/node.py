@@ -197,6 +197,7 @@ class Node:
         self._http = HttpServer(app, self.settings.http)
         await asyncio.to_thread(self._http.start)
         self._state = ""
+        self._begin(asyncio.to_thread(self._pool.warm))
         if self.settings.samples and not self.room.index.statistics().instances:
             self._begin(self._store_samples())
 

@@ -123,6 +123,7 @@ async def _plan(
         first_frame=retriever.frame(handle, 0) if table.encapsulated else None,
         trailer=file.read(trailer, max(location.size_bytes - trailer, 0)),
         pixel_vr=found.pixel_vr,
+        value_bytes=found.pixel_length,
         floating=found.pixel_tag != PIXEL_DATA,
     )
     return await pool.run(work, retriever.header(handle), location.transfer_syntax_uid, wanted)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from filmroom.archive.committer import Committer
 from filmroom.archive.describe import Described, Describer
@@ -90,6 +90,7 @@ class Intake:
         self._head = bytearray()
         self._scan: Scan | None = None
         self._meta = bytearray() if not transfer_syntax_uid else None  # a file's, until parsed
+        self._file_says = "", ""  # SOP class and instance, by a file's own meta header
         self._early = bytearray()  # until the data set names the instance
         self._failure: Unintelligible | None = None
         self._data_set_offset = 0
@@ -138,11 +139,7 @@ class Intake:
         self._transfer_syntax_uid = meta.transfer_syntax_uid
         rest = bytes(self._meta[meta.data_set_offset :])
         self._meta = None
-        if is_valid_uid(meta.sop_class_uid) and is_valid_uid(meta.sop_instance_uid):
-            self._expected = _Expected(
-                meta.sop_class_uid, meta.sop_instance_uid, self._expected.study_instance_uid
-            )
-            self._begin(meta.sop_class_uid, meta.sop_instance_uid)
+        self._file_says = meta.sop_class_uid, meta.sop_instance_uid
         return rest
 
     def _write_data_set(self, data: bytes | memoryview) -> None:
@@ -155,13 +152,16 @@ class Intake:
         self._written().write(data)
 
     def _begin_late(self, *, final: bool = False) -> bool:
-        """Write our meta header when nothing but the data set names the instance."""
+        """Write our meta header once the data set has named the instance.
+
+        Meta headers that were not brought up to date with their data set are common in files.
+        """
+        if TRANSFER_SYNTAXES[self._transfer_syntax_uid].deflated:
+            return self._begin_as_file_says()
         try:
             found = scan(bytes(self._head), self._transfer_syntax_uid, complete=final)
         except NeedMore:
-            if len(self._head) >= HEAD_BYTES:
-                self._fail("no SOP Instance UID near the start")
-            return self._failure is not None
+            return len(self._head) >= HEAD_BYTES and self._begin_as_file_says()
         except Malformed as error:
             self._fail(str(error))
             return True
@@ -170,6 +170,19 @@ class Intake:
         if not is_valid_uid(sop_instance_uid):
             self._fail("SOP Instance UID is missing or not a valid UID")
             return True
+        self._begin(sop_class_uid, sop_instance_uid)
+        self._flush_early()
+        return True
+
+    def _begin_as_file_says(self) -> bool:
+        """A header too long to wait for: the meta header names the instance, and must be right."""
+        sop_class_uid, sop_instance_uid = self._file_says
+        if not is_valid_uid(sop_class_uid) or not is_valid_uid(sop_instance_uid):
+            self._fail("no SOP Instance UID near the start")
+            return True
+        self._expected = replace(
+            self._expected, sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid
+        )
         self._begin(sop_class_uid, sop_instance_uid)
         self._flush_early()
         return True

@@ -22,7 +22,7 @@ from filmroom.archive.metadata import Metadata, MetadataShelf, header_json
 from filmroom.archive.records import Handle, Selection
 from filmroom.archive.stores import Blobs, Index
 from filmroom.dicom import dicomjson, frames
-from filmroom.dicom.errors import Malformed
+from filmroom.dicom.errors import Malformed, NeedMore
 from filmroom.dicom.frames import FrameTable
 from filmroom.dicom.scan import inflate, scan
 from filmroom.dicom.uids import EXPLICIT_VR_LE, TRANSFER_SYNTAXES
@@ -234,7 +234,7 @@ class Retriever:
             head = file.read(location.data_set_offset, location.header_bytes + 16)
         try:
             found = scan(head, location.transfer_syntax_uid, complete=False)
-        except Malformed as error:
+        except (Malformed, NeedMore) as error:
             raise NotHeld("no such bulk data", detail=str(error)) from error
         if found.pixel_tag != int(path, 16):
             raise NotHeld("the instance has no such pixel data")

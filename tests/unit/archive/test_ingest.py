@@ -190,6 +190,29 @@ async def test_a_data_set_other_than_announced_is_a_conflict(room, keyword):
         await intake.commit()
 
 
+async def test_a_file_whose_meta_header_is_out_of_date_is_filed_by_its_data_set(room):
+    ds = a_data_set()
+    file = part10(ds).replace(str(ds.SOPInstanceUID).encode(), b"1.2.3", 1)
+    meta_length = int.from_bytes(file[140:144], "little")
+    shorter = meta_length - len(ds.SOPInstanceUID) - len(ds.SOPInstanceUID) % 2 + 6
+    at = file.index(b"1.2.3")
+    rest = file[at + 5 :].removeprefix(b"\0")
+    file = file[: at - 2] + b"\x06\0" + b"1.2.3\0" + rest
+    file = file[:140] + shorter.to_bytes(4, "little") + file[144:]
+    stored = await put(room, file)
+    assert stored.sop_instance_uid == ds.SOPInstanceUID
+
+
+async def test_a_header_longer_than_the_head_is_read_back_from_disk(room):
+    ds = a_data_set(ImageComments="x" * 10_000)
+    block = ds.private_block(0x0009, "LONG", create=True)
+    block.add_new(1, "OB", bytes(200_000))
+    stored = await put(room, part10(ds))
+    handle = room.index.instance(stored.sop_instance_uid)
+    assert handle.location.header_bytes > 200_000
+    assert len(room.retriever.frame(handle, 0)) == 512
+
+
 async def test_an_abandoned_intake_leaves_nothing(room):
     intake = room.archive.ingest.open_file(ORIGIN)
     intake.write(an_instance()[:1000])
