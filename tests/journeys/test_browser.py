@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
-from pydicom.uid import generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import BasicTextSRStorage, generate_uid
 
 from browser import Visit, chromium, screenshots
-from instances import an_instance
+from instances import an_instance, part10
 from nodes import PASSWORD, FilmroomProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
+SAMPLED = {"CT", "MR", "CR", "US", "SR"}
 HOSTILE = "<img src=x onerror=alert(1)>^\"'><script>alert(2)</script>"
 
 
 @pytest.fixture(scope="module")
 def filmroom(tmp_path_factory) -> Iterator[FilmroomProcess]:
     process = FilmroomProcess(tmp_path_factory.mktemp("filmroom"), ("--samples",))
-    yield process.start(ready_seconds=60)
+    yield with_samples(process.start(ready_seconds=60))
     process.kill()
 
 
@@ -44,9 +47,23 @@ def rows(page: Page):
     return page.locator("tbody tr")
 
 
+def with_samples(process: FilmroomProcess) -> FilmroomProcess:
+    """Wait until all sample studies are stored: that goes on after the server is ready."""
+    deadline = time.monotonic() + 60
+    with process.client() as client:
+        while time.monotonic() < deadline:
+            answer = client.get("/dicom-web/studies?includefield=ModalitiesInStudy")
+            studies = answer.json() if answer.status_code == 200 else []
+            found = {m for study in studies for m in study["00080061"]["Value"]}
+            if found >= SAMPLED:
+                return process
+            time.sleep(0.2)
+    raise AssertionError(f"the samples did not come: {process.log.read_text()[-2000:]}")
+
+
 def row_of(page: Page, modality: str):
-    """The newest study of that modality alone."""
-    cell = page.locator("td", has_text=re.compile(rf"^{modality}$"))
+    """The newest study with that modality, which is a sample."""
+    cell = page.locator("td", has_text=re.compile(rf"^(.* )?{modality}( .*)?$"))
     return rows(page).filter(has=cell).first
 
 
@@ -57,6 +74,31 @@ def store(filmroom: FilmroomProcess, *files: bytes) -> None:
         headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
         answer = client.post("/dicom-web/studies", content=body + b"--B--\r\n", headers=headers)
     assert answer.status_code == 200, answer.text
+
+
+def a_text_report(words: str) -> bytes:
+    """A Basic Text SR with one finding (PS3.3 A.35.1)."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = BasicTextSRStorage, generate_uid()
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), generate_uid()
+    ds.PatientName, ds.PatientID, ds.Modality = "Reported^Rita", "RR-1", "SR"
+    ds.StudyDate = ds.ContentDate = "20260102"
+    ds.StudyTime = ds.ContentTime = "101112"
+    ds.SeriesNumber = ds.InstanceNumber = 1
+    ds.CompletionFlag, ds.VerificationFlag = "COMPLETE", "UNVERIFIED"
+    ds.ValueType, ds.ContinuityOfContent = "CONTAINER", "SEPARATE"
+    ds.ConceptNameCodeSequence = [coded("18748-4", "LN", "Diagnostic Imaging Report")]
+    finding = Dataset()
+    finding.RelationshipType, finding.ValueType, finding.TextValue = "CONTAINS", "TEXT", words
+    finding.ConceptNameCodeSequence = [coded("121071", "DCM", "Finding")]
+    ds.ContentSequence = [finding]
+    return part10(ds)
+
+
+def coded(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
 
 
 def test_nothing_is_shown_without_signing_in(visit):
@@ -91,7 +133,7 @@ def test_signing_in_leads_where_one_wanted_to_go(visit):
 
 def test_the_list_shows_the_samples(visit):
     page = visit.sign_in()
-    for modality in ("CT", "MR", "CR", "US", "SR"):
+    for modality in SAMPLED:
         expect(row_of(page, modality)).to_be_visible()
     page.wait_for_timeout(1500)  # thumbnails, for the picture
     visit.picture("studies")
@@ -213,10 +255,24 @@ def test_ohif_shows(visit, modality):
     assert len(np.unique(pixels[:, :, 0])) > 8, "an image has more than a few shades"
 
 
-def test_ohif_shows_the_words_of_a_report(visit):
+def test_ohif_draws_the_measurement_of_a_report(visit):
     page = visit.sign_in()
     row_of(page, "SR").get_by_role("link", name="Open in OHIF").click()
-    expect(page.locator("[data-cy=viewport-pane]").first).to_contain_text(re.compile(r"\w{4,}"))
+    visit.wait_for_image()
+    page.locator("[data-cy=study-browser-thumbnail-no-image]").first.dblclick()
+    viewport = page.locator("[data-cy=viewport-pane]").first
+    expect(viewport).to_contain_text(re.compile(r"\d+(\.\d+)? mm"))
+    visit.picture("ohif-SR-measurement")
+
+
+def test_ohif_shows_the_words_of_a_report(visit, filmroom):
+    store(filmroom, a_text_report("A rounded nodule in the right upper lobe."))
+    page = visit.sign_in()
+    page.get_by_label("Patient name").fill("reported")
+    expect(rows(page)).to_have_count(1)
+    rows(page).get_by_role("link", name="Open in OHIF").click()
+    viewport = page.locator("[data-cy=viewport-pane]").first
+    expect(viewport).to_contain_text("A rounded nodule in the right upper lobe.")
     visit.picture("ohif-SR")
 
 
