@@ -26,10 +26,11 @@ async def send(peer: Peer, paths: Sequence[Path], jobs: int) -> Report:
         if isinstance(found, Outgoing):
             instances.append(found)
             continue
-        report.skipped += 1
         if Path(found.name) in paths or not _is_plain_other(found):
             report.failed += 1
             report.problem(f"{found.name}: {found.reason}")
+        else:
+            report.skipped += 1
     if not instances:
         raise Trouble("nothing to send: no DICOM instances found")
     begun = time.perf_counter()
