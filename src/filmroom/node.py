@@ -11,7 +11,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 from filmroom import __version__, observe
 from filmroom.archive.access import Action
 from filmroom.archive.archive import Archive
-from filmroom.archive.committer import Committer, Duplicates
+from filmroom.archive.committer import Committer, Duplicates, Job
 from filmroom.archive.convert import data_set_as
 from filmroom.archive.errors import ArchiveError
 from filmroom.archive.find import Finder
@@ -84,6 +84,7 @@ class Storeroom:
             observe=_observe_batch,
             stored=self._stored,
         )
+        observe.QUEUE_LENGTH.set_function(lambda: self.committer.waiting)
         self.archive = Archive(
             Ingest(self.blobs, self.committer, self.clock),
             Finder(self.index),
@@ -285,9 +286,14 @@ def _welcome(node: Node) -> str:
     return "\n".join(lines)
 
 
-def _observe_batch(instances: int, seconds: float) -> None:
+def _observe_batch(jobs: Sequence[Job], seconds: float) -> None:
     observe.BATCH_SECONDS.observe(seconds)
-    observe.BATCH_INSTANCES.observe(instances)
+    observe.BATCH_INSTANCES.observe(len(jobs))
+    now = time.perf_counter()
+    for job in jobs:
+        origin = job.instance.origin.kind
+        observe.STORED.labels(origin, job.outcome).inc()
+        observe.STORE_SECONDS.labels(origin).observe(now - job.since)
 
 
 def _rights(settings: Settings) -> frozenset[Action]:

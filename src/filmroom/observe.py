@@ -60,7 +60,7 @@ ASSOCIATIONS_REFUSED = Counter(
 )
 STORE_SECONDS = Histogram(
     "filmroom_store_seconds",
-    "From the first byte of an object to its being durable.",
+    "From an object's being whole to its being durable.",
     ("origin",),
     buckets=_FAST,
     registry=REGISTRY,

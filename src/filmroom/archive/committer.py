@@ -49,6 +49,13 @@ class Job:
     def uid(self) -> str:
         return self.instance.instance.uid
 
+    @property
+    def outcome(self) -> str:
+        """How it ended, in one word."""
+        if isinstance(self.answer, Stored):
+            return self.answer.outcome.value
+        return type(self.answer).__name__.lower()
+
 
 @dataclass(eq=False, slots=True)
 class Refusal:
@@ -72,10 +79,10 @@ class Committer:
         duplicates: Duplicates,
         *,
         quarantine_max_bytes: int,
-        observe: Callable[[int, float], None] = lambda size, seconds: None,
+        observe: Callable[[Sequence[Job], float], None] = lambda jobs, seconds: None,
         stored: Callable[[NewInstance], None] = lambda instance: None,
     ) -> None:
-        """observe: told size and seconds of each batch. stored: told of each new instance."""
+        """observe: told of each batch and its seconds. stored: told of each new instance."""
         self._index = index
         self._blobs = blobs
         self._duplicates = duplicates
@@ -157,7 +164,7 @@ class Committer:
             if not isinstance(job.answer, Stored):
                 job.staged.discard()
         _answer(batch)
-        self._observe(len(batch), time.perf_counter() - started)
+        self._observe(batch, time.perf_counter() - started)
 
     @staticmethod
     def _answer_rest(batch: Iterable[Job], error: ArchiveError) -> None:

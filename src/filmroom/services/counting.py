@@ -7,7 +7,7 @@ import logging
 from filmroom import observe
 from filmroom.dimse.association import AssociationInfo
 from filmroom.dimse.exchange import Observer
-from filmroom.dimse.messages import CStoreRequest, Request
+from filmroom.dimse.messages import Request
 from filmroom.dimse.negotiation import Reject
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,9 @@ class Counting(Observer):
     def performed(
         self, info: AssociationInfo, request: Request, status: int, seconds: float, size: int
     ) -> None:
-        """An operation was answered; a C-STORE also is a store, whoever asks."""
+        """An operation was answered."""
         operation = type(request).__name__.removesuffix("Request")
         observe.DIMSE_SECONDS.labels(operation, f"{status:04X}").observe(seconds)
-        if isinstance(request, CStoreRequest):
-            observe.STORE_SECONDS.labels("dimse").observe(seconds)
-            observe.STORED.labels("dimse", f"{status:04X}").inc()
 
 
 def _who(info: AssociationInfo) -> dict[str, object]:
