@@ -11,7 +11,7 @@ export function PersonName({ name }: { name: Name }) {
     <bdi title={visible(name.phonetic.replaceAll('^', ' ')) || undefined}>
       <strong>{family}</strong>
       {rest && (family ? `, ${rest}` : rest)}
-      {other && <span lang="ja"> {other}</span>}
+      {other && <span> {other}</span>}
     </bdi>
   );
 }
