@@ -14,7 +14,7 @@ OHIF := $(wildcard web/ohif/*.mjs) web/ohif/pinned.json
 TESTS ?= tests
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help env serve test check bench crash hostile fuzz docs clean
+.PHONY: help env serve test check lint bench crash hostile fuzz docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,17 +24,19 @@ env: .venv/.installed $(STATIC)/console/index.html $(STATIC)/ohif/.stamp ## serv
 serve: env ## a server at http://127.0.0.1:8080 and FILMROOM, port 11112, with sample studies
 	exec $(BIN)/filmroom serve --samples
 
-test: env ## install the peers the tests talk to, and run all tests
+test: env lint ## install the peers the tests talk to, and run all tests
 	tools/setup_tests.sh
 	$(BIN)/python web/build.py test
 	CI=1 $(PYTEST) $(TESTS)
 
-check: .venv/.installed ## style, types, floors and unit tests; fast
+check: lint ## style, types, floors and unit tests; fast
+	$(PYTEST) -q tests/unit tests/wire tests/house
+
+lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -q tests/unit tests/wire tests/house
 
 bench: env ## compare with Orthanc on this machine
 	tools/setup_tests.sh
@@ -45,13 +47,15 @@ crash: env ## kill the server during ingest, twenty rounds
 	CI=1 $(PYTEST) -m crash tests/journeys
 
 hostile: env ## broken and malicious input on every door
-	$(PYTEST) tests -k "hostile or malformed or garbage or broken"
+	tools/setup_tests.sh
+	$(PYTEST) -m hostile tests
 
 fuzz: env ## random input for longer than in `make test`
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) tests/unit tests/wire
 
 docs: .venv/.installed ## write the generated pages of docs/ anew
-	$(BIN)/python tools/make_docs.py
+	$(BIN)/python tools/make_conformance.py
+	$(BIN)/python tools/make_reference.py
 
 clean: ## remove everything that was built; filmroom-data stays
 	rm -rf .venv web/node_modules $(STATIC) build dist .pytest_cache .mypy_cache .ruff_cache \

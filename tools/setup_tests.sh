@@ -18,6 +18,7 @@ need_file() { # glob, Debian package
 need_program storescu dcmtk
 need_program Orthanc orthanc
 need_file '/usr/share/orthanc/plugins*/libOrthancDicomWeb.so*' orthanc-dicomweb
+need_program dciodvfy dicom3tools
 need_program chromium chromium
 need_file '/usr/share/fonts/truetype/*/*.ttf' fonts-liberation
 need_file '/usr/lib/postgresql/*/bin/initdb' postgresql
