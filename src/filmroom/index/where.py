@@ -161,7 +161,7 @@ class Test:
             case AnyOf(several):
                 return not any(values.normalise(self._vr, value) for value in several)
             case Wildcard():
-                return any(not pattern.strip("*") for pattern in self.patterns)
+                return not self.patterns[0] or "*" in self.patterns
             case Range(first, last):
                 return not first and not last
         return False
