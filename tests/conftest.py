@@ -6,8 +6,13 @@ import os
 import shutil
 
 import pytest
+from hypothesis import settings
 
 from nodes import FilmroomProcess
+
+settings.register_profile("fuzz", max_examples=20_000, deadline=None)  # make fuzz
+if "HYPOTHESIS_PROFILE" in os.environ:
+    settings.load_profile(os.environ["HYPOTHESIS_PROFILE"])
 
 
 def need(program: str) -> str:

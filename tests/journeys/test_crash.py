@@ -4,91 +4,104 @@ from __future__ import annotations
 
 import os
 import random
-import threading
+import re
+import subprocess
 import time
 
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE
 
-from instances import CT_IMAGE_STORAGE, a_data_set, data_set_bytes, part10
+from instances import a_data_set, data_set_bytes, part10
 from nodes import AE_TITLE
 
 ROUNDS = int(os.environ.get("FILMROOM_CRASH_ROUNDS", "20"))
 ASSOCIATIONS = 4
+FILES = 250  # a sender's: more than it can send before the kill
+ROOT = "1.2.826.0.1.3680043.10.9999"
+SENT = re.compile(
+    r"^I: Sending file: (?P<file>\S+)|^I: Received Store Response \((?P<status>\w+)", re.M
+)
 
 
-def send_until_dead(port, data_sets, acknowledged):
-    """Store one after the other over one association; remember each Success."""
-    ae = AE("CRASHTEST")
-    ae.add_requested_context(CT_IMAGE_STORAGE, ExplicitVRLittleEndian)
-    association = ae.associate("127.0.0.1", port, ae_title=AE_TITLE)
-    try:
-        for ds in data_sets:
-            if not association.is_established:
-                return
-            status = association.send_c_store(ds)
-            if status and status.Status == 0x0000:
-                acknowledged.append(str(ds.SOPInstanceUID))
-    except (RuntimeError, ValueError, OSError, AttributeError):
-        return  # the server was killed under us
-    finally:
-        association.abort()
+def uid(round_number, sender, number):
+    """One instance's UID; all are of one length, so that a template can be patched."""
+    return f"{ROOT}.{1000 + round_number}.{10 + sender}.{1000 + number}"
 
 
-def a_load(seed):
-    """Data sets for one sender, of one series, some of them larger than one PDU."""
-    sizes = random.Random(seed)
-    first = a_data_set()
-    for number in range(400):
-        side = sizes.choice([16, 32, 400])
-        ds = a_data_set(
-            rows=side,
-            columns=side,
-            StudyInstanceUID=first.StudyInstanceUID,
-            SeriesInstanceUID=first.SeriesInstanceUID,
-            InstanceNumber=number,
-        )
-        part10(ds)  # gives it a meta header, as a file has one
-        yield ds
+@pytest.fixture(scope="module")
+def templates():
+    """Files of three sizes; the largest takes more than one PDU."""
+    return [
+        part10(a_data_set(rows=s, columns=s, SOPInstanceUID=uid(0, 0, 0))) for s in (16, 64, 400)
+    ]
+
+
+def write_files(folder, templates, round_number, sender, sent):
+    """The files of one sender: one study and series, each instance its own UID."""
+    folder.mkdir()
+    for number in range(FILES):
+        name = uid(round_number, sender, number)
+        template = templates[random.Random(name).choice([0, 0, 1, 2])]
+        content = template.replace(uid(0, 0, 0).encode(), name.encode())
+        (folder / name).write_bytes(content)
+        sent[name] = data_set_bytes(content)
+
+
+def acknowledged_by(log):
+    """The UIDs that storescu was told Success for."""
+    file, done = "", []
+    for line in SENT.finditer(log):
+        if line["file"]:
+            file = line["file"].rpartition("/")[2]
+        elif line["status"] == "Success":
+            done.append(file)
+    return done
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(900)
-def test_kill_9_during_a_store_of_four_associations_loses_nothing_acknowledged(start_node):
+@pytest.mark.timeout(1200)
+def test_kill_9_during_a_store_of_four_associations_loses_nothing_acknowledged(
+    start_node, peer_program, templates, tmp_path
+):
+    storescu = peer_program("storescu")
     node = start_node()
     sent = {}
-    total = 0
+    held = {}
+    total = cut = 0
     for round_number in range(ROUNDS):
-        acknowledged: list[str] = []
         senders = []
-        for number in range(ASSOCIATIONS):
-            load = list(a_load(round_number * 10 + number))[:120]
-            sent |= {str(ds.SOPInstanceUID): data_set_bytes(part10(ds)) for ds in load}
-            arguments = (node.dimse_port, load, acknowledged)
-            senders.append(threading.Thread(target=send_until_dead, args=arguments))
-        for sender in senders:
-            sender.start()
-        time.sleep(random.Random(round_number).uniform(0.2, 1.2))
+        for sender in range(ASSOCIATIONS):
+            folder = tmp_path / f"{round_number}-{sender}"
+            write_files(folder, templates, round_number, sender, sent)
+            command = [storescu, "-v", "-aec", AE_TITLE, "+sd", "127.0.0.1", str(node.dimse_port)]
+            senders.append(
+                subprocess.Popen(
+                    [*command, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                )
+            )
+        time.sleep(random.Random(round_number).uniform(0.15, 0.9))
         node.kill()
+        acknowledged = []
         for sender in senders:
-            sender.join(30)
+            log, _ = sender.communicate(timeout=60)
+            acknowledged += acknowledged_by(log.decode("ascii", "replace"))
+            cut += sender.returncode != 0
         node.start()
         assert node.temporary_files() == []
         with node.client() as client:
             held = held_instances(client)
-            lost = [uid for uid in acknowledged if uid not in held]
+            lost = [name for name in acknowledged if name not in held]
             assert lost == [], f"round {round_number}: {len(lost)} of {len(acknowledged)} lost"
-            for uid, url in held.items():
-                if uid in acknowledged or round_number == ROUNDS - 1:
-                    accept = {"Accept": "application/dicom; transfer-syntax=*"}
-                    answer = client.get(url, headers=accept)
-                    assert answer.status_code == 200, answer.text
-                    assert data_set_bytes(answer.content) == sent[uid], "not what was sent"
+            this_round = f"{ROOT}.{1000 + round_number}."
+            for name in (name for name in held if name.startswith(this_round)):
+                accept = {"Accept": "application/dicom; transfer-syntax=*"}
+                answer = client.get(held[name], headers=accept)
+                assert answer.status_code == 200, answer.text
+                assert data_set_bytes(answer.content) == sent[name], "not what was sent"
         total += len(acknowledged)
     assert total > ROUNDS, "hardly anything was stored: the test has no teeth"
+    assert cut > ROUNDS, "hardly anybody was interrupted: the test has no teeth"
     assert len(node.stored_files()) == len(held), "a file without a row"
-    print(f"{ROUNDS} rounds, {total} acknowledged, 0 lost")
+    print(f"{ROUNDS} rounds, {total} acknowledged, 0 lost, {cut} senders cut off")
 
 
 def held_instances(client):
