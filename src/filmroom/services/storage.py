@@ -131,7 +131,7 @@ def open_sink(
 def _failed(request: CStoreRequest, error: ArchiveError, origin: Origin) -> CStoreResponse:
     status = outcomes.status_of(error, outcomes.C_STORE_STATUS)
     log.warning(
-        "C-STORE of %.64r from %s (%s) refused with %04X: %s%s",
+        "C-STORE of %.66r from %s (%s) refused with %04X: %s%s",
         request.affected_sop_instance_uid,
         origin.name,
         origin.address,

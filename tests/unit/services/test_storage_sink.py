@@ -102,6 +102,14 @@ async def test_a_failure_is_told_without_our_secrets(at, failure, status):
     assert archive.committed == []
 
 
+@pytest.mark.parametrize(("sent", "logged"), [("1" * 64, "1" * 64), ("1" * 200, "1" * 65)])
+async def test_the_log_names_a_refused_instance_and_no_more_of_a_long_name(caplog, sent, logged):
+    await send(FakeArchive("commit", Conflict("no")), CStoreRequest(7, CT, sent))
+    (record,) = caplog.records
+    assert f"C-STORE of '{logged}" in record.getMessage()
+    assert logged + "1" not in record.getMessage()
+
+
 async def test_after_a_failed_write_the_rest_passes_and_nothing_is_kept():
     archive = FakeArchive("write", Unavailable("out of space"))
     response = await send(archive)
