@@ -355,7 +355,7 @@ def _mismatch(new: NewInstance, known: Known) -> Parameters:
 
 def _entity(level: Level, entity: Entity) -> Parameters:
     """The columns that every INDEXED attribute of a level has, and the packed JSON."""
-    row: Parameters = {"attributes": packing.pack(entity.attributes)}
+    row: Parameters = {"attributes": packing.pack(entity.attributes, _own_uid(level, entity))}
     for attribute in INDEXED[level]:
         text = entity.keys.get(attribute.keyword, "")
         name = column_name(attribute.keyword)
@@ -367,6 +367,10 @@ def _entity(level: Level, entity: Entity) -> Parameters:
     elif not row["patient_id"] and not entity.uid.startswith("\\"):
         row["patient_id"] = "".join(values.normalise("LO", entity.uid)[:1])
     return row
+
+
+def _own_uid(level: Level, entity: Entity) -> str:
+    return entity.uid if level is Level.IMAGE else ""
 
 
 def instance_row(new: NewInstance, series: int) -> Parameters:

@@ -73,6 +73,14 @@ class Engine(Protocol):
         """Run one statement that only reads."""
         ...
 
+    def bulk(self, sql: str, parameters: Parameters, columns: str) -> list[Row]:
+        """The same for many rows, handing the interpreter over once and not for each.
+
+        columns: a letter for each, `t` text or integer, `b` bytes. No REAL: its digits
+        might not survive.
+        """
+        ...
+
     def write(self) -> AbstractContextManager[Transaction]:
         """A transaction, synced to disk when the block ends without an exception."""
         ...

@@ -212,7 +212,8 @@ class Planner:
         found.pointed |= level > base
 
     def _few(self, query: Clause) -> list[int] | None:
-        rows = self._engine.rows(f"{query.sql} LIMIT {NARROW + 1}", query.parameters)
+        sql = f"{query.sql} LIMIT {NARROW + 1}"
+        rows = self._engine.bulk(sql, query.parameters, "t")
         return None if len(rows) > NARROW else sorted({row[0] for row in rows})
 
     def _narrow(self, column: Column, match: Match) -> list[Clause] | None:
@@ -330,7 +331,7 @@ def key_blocks(
     while left is None or left > 0:
         asked = size if left is None else min(size, left)
         select = plan.select(asked, offset, after)
-        rows = engine.rows(select.sql, select.parameters)
+        rows = engine.bulk(select.sql, select.parameters, "t" + "t" * len(plan.order))
         if rows:
             yield rows
         if len(rows) < asked:

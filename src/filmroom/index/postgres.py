@@ -64,6 +64,8 @@ class _Statements:
         return cursor.fetchall() if cursor.description else []
 
     def many(self, sql: str, parameters: Sequence[Parameters]) -> list[Row]:
+        if len(parameters) == 1:
+            return self.rows(sql, parameters[0])
         with self._connection.cursor() as cursor:
             if "RETURNING" not in sql:
                 cursor.executemany(_placed(sql), parameters)
@@ -112,6 +114,9 @@ class Postgres:
                     raise
                 self._pool.check()  # the server went and came back: drop what is dead
                 return self._rows(sql, parameters)
+
+    def bulk(self, sql: str, parameters: Parameters, columns: str) -> list[Row]:
+        return self.rows(sql, parameters)
 
     def _rows(self, sql: str, parameters: Parameters) -> list[Row]:
         with self._pool.connection() as connection:

@@ -107,7 +107,7 @@ class SqlIndex:
     # -- storing --------------------------------------------------------------------------
     def held(self, sop_instance_uids: Sequence[str]) -> dict[str, Held]:
         uids = self._listed(list(sop_instance_uids))
-        rows = self._rows("held", uids=uids)
+        rows = self._engine.bulk(self._sql["held"], {"uids": uids}, "tttbtt")
         return {
             uid: Held(
                 uid, study, series, digest, syntax, packing.unpack_key(key, study, series, uid)
@@ -209,11 +209,13 @@ class SqlIndex:
                 patient_series=series,
                 patient_instances=instances,
             )
-            for id_, attributes, studies, series, instances in self._by_id("found_patient", ids)
+            for id_, attributes, studies, series, instances in self._by_id(
+                "found_patient", ids, "tbttt"
+            )
         }
 
     def _studies(self, ids: Sequence[int]) -> dict[int, Found]:
-        rows = self._by_id("found_study", ids)
+        rows = self._by_id("found_study", ids, "ttbtttt")
         above = self._patients(list({row[1] for row in rows}))
         return {
             id_: replace(
@@ -228,7 +230,7 @@ class SqlIndex:
         }
 
     def _series(self, ids: Sequence[int]) -> dict[int, Found]:
-        rows = self._by_id("found_series", ids)
+        rows = self._by_id("found_series", ids, "ttbt")
         above = self._studies(list({row[1] for row in rows}))
         return {
             id_: replace(
@@ -238,19 +240,19 @@ class SqlIndex:
         }
 
     def _instances(self, ids: Sequence[int]) -> dict[int, Found]:
-        rows = self._by_id("found_instance", ids)
+        rows = self._by_id("found_instance", ids, "ttbtt")
         above = self._series(list({row[1] for row in rows}))
         return {
             id_: replace(
                 above[series],
-                instance=packing.unpack(attributes),
+                instance=packing.unpack(attributes, uid),
                 transfer_syntax_uid=transfer_syntax_uid,
             )
-            for id_, series, attributes, transfer_syntax_uid in rows
+            for id_, series, attributes, transfer_syntax_uid, uid in rows
         }
 
-    def _by_id(self, statement: str, ids: Sequence[int]) -> list[Row]:
-        return self._rows(statement, ids=self._listed(ids))
+    def _by_id(self, statement: str, ids: Sequence[int], columns: str) -> list[Row]:
+        return self._engine.bulk(self._sql[statement], {"ids": self._listed(ids)}, columns)
 
     # -- retrieving -------------------------------------------------------------------------
     def instance(
@@ -266,7 +268,8 @@ class SqlIndex:
         if selected is None:
             return []
         sql = self._sql["instances"].replace("{selected}", selected.sql)
-        return [_handle(row) for row in self._engine.rows(sql, selected.parameters)]
+        rows = self._engine.bulk(sql, selected.parameters, "ttttttttbtb")
+        return [_handle(row) for row in rows]
 
     def series_metadata(self, study: str, series: str) -> SeriesMetadata | None:
         rows = self._rows("series_metadata", study=study, series=series)
@@ -373,14 +376,19 @@ class SqlIndex:
 
     def keys(self) -> Iterator[str]:
         after_id = 0
-        while rows := self._rows("keys", after_id=after_id, limit=_KEYS_BLOCK):
+        while rows := self._keys_after(after_id):
             yield from (packing.unpack_key(*row[1:]) for row in rows)
             after_id = rows[-1][0]
+
+    def _keys_after(self, id_: int) -> list[Row]:
+        limits = {"after_id": id_, "limit": _KEYS_BLOCK}
+        return self._engine.bulk(self._sql["keys"], limits, "ttttt")
 
     def known_keys(self, keys: Sequence[str]) -> set[str]:
         """A key names its instance (core.md 1.4), so rows are found by the UIDs in keys."""
         named = {uid for key in keys for uid in _UIDS_IN_KEY.findall(key)}
-        rows = self._rows("keys_of", uids=self._listed(sorted(named)))
+        uids = {"uids": self._listed(sorted(named))}
+        rows = self._engine.bulk(self._sql["keys_of"], uids, "tttt")
         return {packing.unpack_key(*row) for row in rows}.intersection(keys)
 
     def clear(self) -> None:

@@ -73,7 +73,7 @@ def fits(vr, stored, match):
         case AnyOf(wanted):
             return any(v in several for v in wanted)
         case Wildcard(pattern):
-            return any(like(pattern, v) for v in several)
+            return not pattern.strip() or any(like(pattern.strip(), v) for v in several)
         case Range(first, last):
             if not stored:
                 return False

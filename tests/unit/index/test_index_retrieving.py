@@ -154,12 +154,36 @@ def test_a_packed_key_unpacks_to_itself(key):
     assert len(packed) <= len(key)
 
 
-def test_packed_json_unpacks_to_itself_and_is_small():
-    new = an_instance()
-    packed = packing.pack(new.instance.attributes)
-    assert packing.unpack(packed) == new.instance.attributes
-    assert len(packed) < 60
-    assert packing.unpack(packing.pack(b"")) == b""
+JSON = (
+    b'{"00080008":{"vr":"CS","Value":["ORIGINAL","PRIMARY","AXIAL"]},'
+    b'"00080016":{"vr":"UI","Value":["1.2.840.10008.5.1.4.1.1.2"]},'
+    b'"00080018":{"vr":"UI","Value":["1.3.6.1.4.1.14519.5.2.1.6279.6001.1057566580315150"]},'
+    b'"00080023":{"vr":"DA","Value":["20261123"]},"00080033":{"vr":"TM","Value":["101112.345"]},'
+    b'"00200012":{"vr":"IS","Value":[4]},"00200013":{"vr":"IS","Value":[117]},'
+    b'"00280010":{"vr":"US","Value":[512]},"00280011":{"vr":"US","Value":[512]},'
+    b'"00280100":{"vr":"US","Value":[16]}}'
+)
+
+
+def test_packed_json_is_small():
+    packed = packing.pack(JSON, "1.3.6.1.4.1.14519.5.2.1.6279.6001.1057566580315150")
+    assert len(packed) < 70
+
+
+@pytest.mark.parametrize("uid", ["", "1.2", "1.3.6.1.4.1.14519.5.2.1.6279.6001.1057566580315150"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        JSON,
+        JSON.replace(b",", b",\n\t"),
+        b"",
+        b"{}",
+        b'{"00080018":{"vr":"UI"}}',
+        '{"00700081":{"vr":"LO","Value":["Ü\\u0001\\n","","Value":["}]}'.encode(),
+    ],
+)
+def test_packed_json_unpacks_to_itself(text, uid):
+    assert packing.unpack(packing.pack(text, uid), uid) == text
 
 
 def test_paging_is_stable_and_newest_first(index):

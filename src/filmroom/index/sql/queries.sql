@@ -170,7 +170,7 @@ SELECT e.id, e.study, e.attributes, e.instance_count
  ORDER BY k.n;
 
 -- name: found_instance
-SELECT i.id, i.series, i.attributes, i.transfer_syntax_uid
+SELECT i.id, i.series, i.attributes, i.transfer_syntax_uid, i.sop_instance_uid
   FROM {ids} JOIN instance i ON i.id = k.id
  ORDER BY k.n;
 
