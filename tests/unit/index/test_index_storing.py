@@ -123,6 +123,16 @@ def test_a_study_stays_with_its_first_patient_and_says_so_once(index):
     assert body["came"]["patient_id"] == "P2"
 
 
+def test_the_first_of_a_batch_speaks_for_its_study_whatever_its_uid(index):
+    index.add(
+        a_series("1", "1.2", 1, StudyDescription="first", PatientID="P1")
+        + a_series("1", "1.1", 1, StudyDescription="second", PatientID="P2")
+    )
+    (found,) = index.search(Query(Level.STUDY, {}))
+    assert value(found.study, "StudyDescription") == "first"
+    assert value(found.patient, "PatientID") == "P1"
+
+
 def test_an_event_is_written_for_each_new_instance(index):
     index.add(a_series("1", "1.1", 3))
     index.add(a_series("1", "1.1", 4))
