@@ -104,6 +104,7 @@ class Bench:
                     self.folder / f"run{os.getpid()}-{self._runs}-{kind.name}", nodelay=nodelay
                 )
                 server.start()
+                time.sleep(SETTLE_SECONDS)
                 try:
                     for row, value in work(server).items():
                         self.figures[row][server.name].append(value)
@@ -257,6 +258,7 @@ class Bench:
 
 MULTIPART = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
 JSON = {"Accept": "application/dicom+json"}
+SETTLE_SECONDS = 4.0  # after the start, so that nobody's start-up is measured
 ROWS = ("store", "nagle", "stow", "query", "retrieve")
 
 

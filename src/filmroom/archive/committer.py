@@ -23,7 +23,9 @@ from filmroom.archive.stores import Blobs, Index, Staged
 
 log = logging.getLogger(__name__)
 
+OTHER_CONTENT = "other content under a held SOP Instance UID"
 LARGEST_BATCH = 64
+RECOUNT_SECONDS = 5.0  # between two looks whether an operator has made room in quarantine
 
 
 class Duplicates(StrEnum):
@@ -59,14 +61,15 @@ class Job:
 
 @dataclass(eq=False, slots=True)
 class Refusal:
-    """A complete file that will not be filed, to be kept for an operator."""
+    """A complete file that will not be filed, to be kept for an operator, and who waits."""
 
     staged: Staged
     reason: str
     claimed_uid: str
     origin: Origin
     received_at: float
-    done: Callable[[], None] | None
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[None]
 
 
 class Committer:
@@ -88,13 +91,15 @@ class Committer:
         self._duplicates = duplicates
         self._observe = observe
         self._stored = stored
+        self._quarantine_max_bytes = quarantine_max_bytes
         self._quarantine_room = quarantine_max_bytes
+        self._recount_at = 0.0
         self._queue: queue.SimpleQueue[Job | Refusal | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
     def start(self) -> None:
         """Begin; the room left in quarantine is what the files there have not taken."""
-        self._quarantine_room -= sum(q.size_bytes for q in self._index.quarantined(100_000))
+        self._count_quarantine()
         self._thread.start()
 
     def stop(self) -> None:
@@ -114,17 +119,18 @@ class Committer:
         self._queue.put(job)
         return await job.future
 
-    def refuse(
-        self,
-        staged: Staged,
-        reason: str,
-        claimed_uid: str,
-        origin: Origin,
-        received_at: float,
-        done: Callable[[], None] | None = None,
+    async def set_aside(
+        self, staged: Staged, reason: str, claimed_uid: str, origin: Origin, received_at: float
     ) -> None:
-        """Quarantine a file in the background; `done` is called on our thread."""
-        self._queue.put(Refusal(staged, reason, claimed_uid, origin, received_at, done))
+        """Return when a file is in quarantine, or was dropped because there is no room.
+
+        Waited for, so that nobody sends rubbish faster than it is put away.
+        """
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+        refusal = Refusal(staged, reason, claimed_uid, origin, received_at, loop, waiting)
+        self._queue.put(refusal)
+        await waiting
 
     # -- the thread -----------------------------------------------------------------------
     def _run(self) -> None:
@@ -140,7 +146,7 @@ class Committer:
                     batch.append(entry)
                 else:
                     refusals.append(entry)
-                if ending or len(batch) >= LARGEST_BATCH:
+                if ending or len(batch) + len(refusals) >= LARGEST_BATCH:
                     break
                 try:
                     entry = self._queue.get_nowait()
@@ -150,6 +156,8 @@ class Committer:
                 self._commit(batch)
             for refusal in refusals:
                 self._set_aside(refusal)
+            if self._queue.empty():
+                self._blobs.prepare()
 
     def _commit(self, batch: list[Job]) -> None:
         started = time.perf_counter()
@@ -177,7 +185,10 @@ class Committer:
         later: list[Job] = []
         for job in batch:
             if job.uid in held:
-                self._settle_duplicate(job, held[job.uid])
+                try:
+                    self._settle_duplicate(job, held[job.uid])
+                except ArchiveError as error:  # this one's trouble, nobody else's
+                    job.answer = error
             elif job.uid in first:
                 later.append(job)
             else:
@@ -220,8 +231,8 @@ class Committer:
                 for job in jobs:
                     self._add_rows([job])
                 return
-            self._unseal(jobs)
             jobs[0].answer = error
+            self._set_aside_sealed(jobs[0], error.message)
             return
         except BaseException:
             self._unseal(jobs)
@@ -234,10 +245,15 @@ class Committer:
                 self._lost_race(job)
 
     def _unseal(self, jobs: Iterable[Job]) -> None:
-        """Take back bytes whose rows failed; the start-up sweep gets what this misses."""
-        for job in jobs:
-            with contextlib.suppress(ArchiveError):
-                self._blobs.remove(job.instance.location.key)
+        """Take back bytes whose rows failed; the start-up sweep gets what this misses.
+
+        A failed COMMIT may have been done all the same (its answer was lost): the index is
+        asked, and while it does not say, the bytes stay.
+        """
+        keys = [job.instance.location.key for job in jobs]
+        with contextlib.suppress(ArchiveError):
+            for key in set(keys) - self._index.known_keys(keys):
+                self._blobs.remove(key)
 
     def _lost_race(self, job: Job) -> None:
         held = self._index.held([job.uid])[job.uid]
@@ -248,7 +264,7 @@ class Committer:
             job.answer = stored(job.instance, Outcome.SAME)
             return
         kept = self._blobs.quarantine_sealed(key)
-        self._remember(kept, "other content under a held SOP Instance UID", job)
+        self._remember(kept, OTHER_CONTENT, job)
         job.answer = stored(job.instance, Outcome.KEPT_FIRST)
 
     # -- duplicates ----------------------------------------------------------------------------
@@ -256,22 +272,32 @@ class Committer:
         if _same(job.instance, held):
             if self._blobs.exists(held.key):
                 job.staged.discard()
-            else:  # the held file was lost: these are its bytes
-                log.warning("a lost file came back", extra={"sop_instance_uid": job.uid})
-                result = self._blobs.seal([(job.staged, held.key)])[0]
-                if result is not None:
-                    raise Unavailable("storing failed", detail=str(result))
-            job.answer = stored(job.instance, Outcome.SAME)
+                job.answer = stored(job.instance, Outcome.SAME)
+            else:
+                self._heal(job, held)
         elif self._duplicates is Duplicates.REFUSE:
             job.answer = Conflict("other content is held under this SOP Instance UID")
-        elif self._duplicates is Duplicates.REPLACE:
+        elif self._duplicates is Duplicates.REPLACE and _same_place(job.instance, held):
             self._replace(job, held)
-        else:
+        elif self._has_room(job.instance.location.size_bytes):
             kept = self._blobs.quarantine(job.staged)
-            self._remember(kept, "other content under a held SOP Instance UID", job)
+            self._remember(kept, OTHER_CONTENT, job)
             job.answer = stored(job.instance, Outcome.KEPT_FIRST)
+        else:
+            job.answer = Conflict("other content is held under this UID, and quarantine is full")
+
+    def _heal(self, job: Job, held: Held) -> None:
+        """The held file was lost, and these are its bytes; our meta header may be another."""
+        log.warning("a lost file came back", extra={"sop_instance_uid": job.uid})
+        job.instance = replace(job.instance, location=replace(job.instance.location, key=held.key))
+        job.answer = self._seal([job])[0]
+        if job.answer is None:
+            self._index.replace(job.instance)
+            self._stored(job.instance)
+            job.answer = stored(job.instance, Outcome.SAME)
 
     def _replace(self, job: Job, held: Held) -> None:
+        """File the new bytes beside the old; those are put away once nobody points at them."""
         location = job.instance.location
         key = self._blobs.key_for(
             job.instance.received_at,
@@ -285,12 +311,21 @@ class Committer:
         if failure is not None:
             job.answer = failure
             return
-        self._index.replace(job.instance)
-        old = self._blobs.quarantine_sealed(held.key)
-        self._remember(old, "replaced by other content under the same SOP Instance UID", job)
+        try:
+            self._index.replace(job.instance)
+        except BaseException:
+            self._unseal([job])
+            raise
         self._stored(job.instance)
         job.answer = stored(job.instance, Outcome.REPLACED)
+        try:
+            old = self._blobs.quarantine_sealed(held.key)
+            self._remember(old, "replaced by other content under the same SOP Instance UID", job)
+        except ArchiveError as error:
+            extra = {"key": held.key, "detail": error.detail}
+            log.warning("a replaced file was not put into quarantine", extra=extra)
 
+    # -- quarantine ------------------------------------------------------------------------------
     def _remember(self, key: str, reason: str, job: Job) -> None:
         instance = job.instance
         self._index.quarantine(
@@ -301,12 +336,33 @@ class Committer:
             instance.location.size_bytes,
             instance.received_at,
         )
+        self._quarantine_room -= instance.location.size_bytes
+
+    def _count_quarantine(self) -> None:
+        held = sum(q.size_bytes for q in self._index.quarantined(100_000))
+        self._quarantine_room = self._quarantine_max_bytes - held
+
+    def _has_room(self, size_bytes: int) -> bool:
+        """Whether quarantine can take a file; an operator may have emptied it meanwhile."""
+        if size_bytes > self._quarantine_room and time.monotonic() >= self._recount_at:
+            self._recount_at = time.monotonic() + RECOUNT_SECONDS
+            self._count_quarantine()
+            if size_bytes > self._quarantine_room:
+                log.warning("quarantine is full: what is refused is not kept")
+        return size_bytes <= self._quarantine_room
+
+    def _set_aside_sealed(self, job: Job, reason: str) -> None:
+        key = job.instance.location.key
+        if self._has_room(job.instance.location.size_bytes):
+            self._remember(self._blobs.quarantine_sealed(key), reason, job)
+        else:
+            self._blobs.remove(key)
 
     def _set_aside(self, refusal: Refusal) -> None:
         """Keep a refused file while quarantine has room; a flood of rubbish is not kept."""
         size = refusal.staged.size
         try:
-            if size and size <= self._quarantine_room:
+            if size and self._has_room(size):
                 key = self._blobs.quarantine(refusal.staged)
                 self._index.quarantine(
                     key,
@@ -323,8 +379,8 @@ class Committer:
             log.exception("could not quarantine a file")
         finally:
             refusal.staged.discard()
-            if refusal.done is not None:
-                refusal.done()
+            with contextlib.suppress(RuntimeError):  # that loop has closed
+                refusal.loop.call_soon_threadsafe(_release, refusal.future)
 
 
 def stored(instance: NewInstance, outcome: Outcome) -> Stored:
@@ -343,6 +399,17 @@ def _same(instance: NewInstance, held: Held) -> bool:
     return (
         location.digest == held.digest and location.transfer_syntax_uid == held.transfer_syntax_uid
     )
+
+
+def _same_place(instance: NewInstance, held: Held) -> bool:
+    """A row keeps its series: what names another cannot take its place."""
+    place = held.study_instance_uid, held.series_instance_uid
+    return place == (instance.study.uid, instance.series.uid)
+
+
+def _release(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _answer(batch: Iterable[Job]) -> None:

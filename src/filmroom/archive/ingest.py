@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 HEAD_BYTES = 64 * 1024  # of a data set, kept for the scan; a longer header is read back
 META_BYTES = 64 * 1024  # longest File Meta Information we look for
-EXAMINED_INLINE = 4 * 1024 * 1024  # larger objects are examined in a thread
+EXAMINED_INLINE = 1024 * 1024  # larger objects are examined in a thread, deflated ones always
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,17 @@ class Intake:
         self._meta = bytearray() if not transfer_syntax_uid else None  # a file's, until parsed
         self._file_says = "", ""  # SOP class and instance, by a file's own meta header
         self._early = bytearray()  # until the data set names the instance
+        self._enough = 0  # bytes before it is worth another look at what has come so far
         self._failure: Unintelligible | None = None
         self._data_set_offset = 0
         self._staged: Staged | None = ingest._blobs.stage()
-        if transfer_syntax_uid and is_valid_uid(expected.sop_instance_uid):
-            self._begin(expected.sop_class_uid, expected.sop_instance_uid)
+        announced = expected.sop_class_uid, expected.sop_instance_uid
+        if transfer_syntax_uid and all(map(is_valid_uid, announced)):
+            try:
+                self._begin(*announced)
+            except BaseException:
+                self.abandon()
+                raise
 
     @property
     def claimed(self) -> tuple[str, str]:
@@ -124,11 +130,14 @@ class Intake:
         """Collect a file's head until its File Meta Information is whole."""
         assert self._meta is not None
         self._meta += data
+        if len(self._meta) < self._enough and not final:
+            return b""
         try:
             meta = part10.parse_meta(bytes(self._meta), complete=final)
-        except NeedMore:
+        except NeedMore as more:
             if len(self._meta) > META_BYTES:
                 self._fail("no File Meta Information found")
+            self._enough = min(max(more.at_least, 2 * len(self._meta)), META_BYTES + 1)
             return b""
         except Malformed as error:
             self._fail(str(error))
@@ -139,6 +148,7 @@ class Intake:
         self._transfer_syntax_uid = meta.transfer_syntax_uid
         rest = bytes(self._meta[meta.data_set_offset :])
         self._meta = None
+        self._enough = 0
         self._file_says = meta.sop_class_uid, meta.sop_instance_uid
         return rest
 
@@ -158,9 +168,12 @@ class Intake:
         """
         if TRANSFER_SYNTAXES[self._transfer_syntax_uid].deflated:
             return self._begin_as_file_says()
+        if len(self._head) < self._enough and not final:
+            return False
         try:
             found = scan(bytes(self._head), self._transfer_syntax_uid, complete=final)
-        except NeedMore:
+        except NeedMore as more:
+            self._enough = min(max(more.at_least, 2 * len(self._head)), HEAD_BYTES)
             return len(self._head) >= HEAD_BYTES and self._begin_as_file_says()
         except Malformed as error:
             self._fail(str(error))
@@ -169,6 +182,9 @@ class Intake:
         sop_class_uid, sop_instance_uid = self.claimed
         if not is_valid_uid(sop_instance_uid):
             self._fail("SOP Instance UID is missing or not a valid UID")
+            return True
+        if not is_valid_uid(sop_class_uid):
+            self._fail("SOP Class UID is missing or not a valid UID")
             return True
         self._begin(sop_class_uid, sop_instance_uid)
         self._flush_early()
@@ -224,13 +240,13 @@ class Intake:
         """
         try:
             staged = self._written()
-            if staged.size > EXAMINED_INLINE:
+            if staged.size > EXAMINED_INLINE or self._is_deflated():
                 loop = asyncio.get_running_loop()
                 instance = await loop.run_in_executor(None, self._examine)
             else:
                 instance = self._examine()
         except (Unintelligible, Conflict) as error:
-            self._quarantine(error)
+            await self._quarantine(error)
             raise
         except BaseException:
             self.abandon()
@@ -244,13 +260,16 @@ class Intake:
         if staged is not None:
             staged.discard()
 
-    def _quarantine(self, error: ArchiveError) -> None:
+    def _is_deflated(self) -> bool:
+        syntax = TRANSFER_SYNTAXES.get(self._transfer_syntax_uid)
+        return syntax is not None and syntax.deflated
+
+    async def _quarantine(self, error: ArchiveError) -> None:
         staged, self._staged = self._staged, None
-        if staged is None:
-            return
-        self._ingest._committer.refuse(
-            staged, error.message, self.claimed[1], self._origin, self._received_at
-        )
+        if staged is not None:
+            await self._ingest._committer.set_aside(
+                staged, error.message, self.claimed[1], self._origin, self._received_at
+            )
 
     def _unintelligible(self, message: str) -> Unintelligible:
         return Unintelligible(message, detail=f"from {self._origin.kind} {self._origin.name}")

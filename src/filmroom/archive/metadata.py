@@ -10,15 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
-from filmroom.archive.errors import ArchiveError, NotHeld
+from filmroom.archive.errors import ArchiveError, NotHeld, Unsupported
 from filmroom.archive.records import Handle, Selection, SeriesMetadata
 from filmroom.archive.stores import Blobs, Clock, Index
 from filmroom.dicom import dicomjson
+from filmroom.dicom.errors import Malformed
 
 log = logging.getLogger(__name__)
 
 COMPRESSION = 6
-_PIXEL_HEADER = 16  # bytes beyond the header that hold the pixel data element's own header
+AT_ONCE = 100  # series that are looked up together
 
 Header = Callable[[Handle], bytes]
 
@@ -48,14 +49,17 @@ def bulk_base(handle: Handle) -> str:
 
 
 def header_json(handle: Handle, header: bytes) -> bytes:
-    """One instance's header as a DICOM JSON object (PS3.18 F)."""
+    """One instance's header as a DICOM JSON object (PS3.18 F); Unsupported if it has none."""
     base = bulk_base(handle)
-    return dicomjson.encode(
-        header,
-        handle.location.transfer_syntax_uid,
-        lambda path: base + path,
-        pixel_tag=0x7FE00010 if handle.frames else None,
-    )
+    try:
+        return dicomjson.encode(
+            header,
+            handle.location.transfer_syntax_uid,
+            lambda path: base + path,
+            pixel_tag=0x7FE00010 if handle.frames else None,
+        )
+    except Malformed as error:
+        raise Unsupported("the header cannot be written as JSON", detail=str(error)) from error
 
 
 class MetadataShelf:
@@ -126,7 +130,9 @@ class Settler:
 
     def settle(self) -> int:
         """Make what is due; returns how many series were made."""
-        due = self._index.quiet_series(self._clock.now() - self._quiet_seconds)
+        before = self._clock.now() - self._quiet_seconds
+        due = self._index.quiet_series(before, AT_ONCE + len(self._given_up))
+        made = 0
         for study, series in due:
             if self._ended.is_set():
                 break
@@ -134,13 +140,14 @@ class Settler:
                 continue
             try:
                 self._shelf.make(study, series, self._header)
+                made += 1
             except ArchiveError as error:
                 self._given_up.add(series)  # until the next start: said once, not every second
                 log.warning(
                     "series metadata not made",
                     extra={"series_instance_uid": series, "detail": error.detail},
                 )
-        return len(due) - len(self._given_up.intersection(series for _, series in due))
+        return made
 
     def _run(self) -> None:
         pause = 1.0

@@ -184,6 +184,10 @@ class Blobs(Protocol):
         """Begin a blob; raises Unavailable below the free-space mark."""
         ...
 
+    def prepare(self) -> None:
+        """Do ahead what the next stages will need; called when nothing else waits."""
+        ...
+
     def seal(self, staged: Sequence[tuple[Staged, str]]) -> list[Exception | None]:
         """Make blobs durable under their keys, all or each: file and folder synced.
 

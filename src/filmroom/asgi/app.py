@@ -89,6 +89,7 @@ class App:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("app", self)  # else Starlette's router says 404 and 405 in plain text
         await self._outer(scope, receive, send)
 
 

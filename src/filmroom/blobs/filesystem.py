@@ -27,6 +27,7 @@ from filmroom.blobs.layout import is_key, key_for
 log = logging.getLogger(__name__)
 
 _SYNC_FILE_RANGE_WRITE = 2
+READY_FILES = 8
 _KNOWN_FOLDERS = 50_000  # remembered, so that each seal need not look again
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -93,6 +94,7 @@ class FilesystemBlobs:
         self._quarantine = os.path.join(root, "quarantine")
         self._min_free_bytes = min_free_bytes
         self._known: dict[str, None] = {}
+        self._ready: list[int] = []  # nameless files, open; taken by any thread
         self._broken = ""
         for folder in (self._store, self._tmp, self._quarantine):
             os.makedirs(folder, mode=0o750, exist_ok=True)
@@ -108,11 +110,29 @@ class FilesystemBlobs:
             raise Unavailable("out of space", detail="below the free-space mark")
         try:
             if self._unnamed:
-                return StagedFile(os.open(self._tmp, os.O_TMPFILE | os.O_RDWR, 0o640), "")
+                return StagedFile(self._take_ready(), "")
             path = os.path.join(self._tmp, f"{secrets.token_hex(16)}.part")
             return StagedFile(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o640), path)
         except OSError as error:
             raise unavailable(error) from error
+
+    def prepare(self) -> None:
+        """Open a few nameless files ahead: making one waits for the file system's journal.
+
+        Called when there is nothing better to do; what fails here fails again in `stage`.
+        """
+        with contextlib.suppress(OSError):
+            while self._unnamed and len(self._ready) < READY_FILES:
+                self._ready.append(self._nameless())
+
+    def _take_ready(self) -> int:
+        try:
+            return self._ready.pop()
+        except IndexError:
+            return self._nameless()
+
+    def _nameless(self) -> int:
+        return os.open(self._tmp, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o640)
 
     def seal(self, staged: Sequence[tuple[Staged, str]]) -> list[Exception | None]:
         """Make blobs durable under their keys; see archive.stores.Blobs.seal."""
@@ -320,7 +340,9 @@ class FilesystemBlobs:
         return count
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Give the descriptors back."""
+        while self._ready:
+            os.close(self._ready.pop())
         if self._tmp_fd >= 0:
             os.close(self._tmp_fd)
             self._tmp_fd = -1

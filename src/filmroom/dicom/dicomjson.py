@@ -1,8 +1,8 @@
 """The DICOM JSON Model (PS3.18 F), written straight from the bytes of a header.
 
 What is stored may be odd inside its sequences (scan looks at the top level only), so
-reading here is forgiving: a sequence of defined length that cannot be read, or one nested
-deeper than MAX_DEPTH, appears without its items, and the rest of the header as it is.
+reading here is forgiving: a sequence that cannot be read, or one nested deeper than
+MAX_DEPTH, appears without its items, and the rest of the header as it is.
 """
 
 from __future__ import annotations
@@ -252,9 +252,7 @@ class _Reader:
         try:
             items, stop = self._items(start, stop, n, charsets, path, depth + 1, signed, delimited)
         except _UNREADABLE:
-            if delimited:
-                raise
-            return {"vr": "SQ"}, stop
+            return {"vr": "SQ"}, skip_undefined(self.data, start, n) if delimited else stop
         except _TooMany:
             if depth:
                 raise

@@ -138,6 +138,13 @@ def _contradicts(given: Match | None, uid: str) -> bool:
     return isinstance(given, AnyOf) and uid not in given.values
 
 
+_DATE, _TIME = r"\d{4}(?:\.?\d\d){0,2}", r"\d\d(?::?\d\d){0,2}(?:\.\d{1,6})?"
+_MOMENTS = {  # what a date or time may look like: anything else would match nothing, silently
+    vr: (form, re.compile(rf"(?:{one})?(?:\s*-\s*(?:{one})?)?"))
+    for vr, form, one in (("DA", "YYYYMMDD", _DATE), ("TM", "HHMMSS", _TIME))
+}
+
+
 # -- keys -----------------------------------------------------------------------------------------
 def _matches(keys: dict[str, list[str]], level: Level, fuzzy: bool) -> dict[str, Match]:
     matches: dict[str, Match] = {}
@@ -220,6 +227,10 @@ def _match(name: str, keyword: str, values: list[str], fuzzy: bool) -> Match | N
     text = _RUN_OF_STARS.sub("*", text)
     if text.count("*") > MAX_WILDCARDS:
         raise bad_request(f"more than {MAX_WILDCARDS} wildcards in {name[:64]!r}")
+    if vr in _MOMENTS:
+        form, pattern = _MOMENTS[vr]
+        if not all(pattern.fullmatch(each.strip("* ")) for each in text.split("\\")):
+            raise bad_request(f"{name[:64]!r} is {form}, {form}- , -{form} or {form}-{form}")
     try:
         return parse_match(keyword, vr, text, fuzzy=fuzzy and vr == "PN")
     except ValueError as error:

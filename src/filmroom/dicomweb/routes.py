@@ -38,6 +38,7 @@ class Resource:
     bodies: tuple[str, ...] = field(default=())  # media types of its POST
 
 
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 IMAGES = ("image/jpeg", "image/png", "image/gif")
 
 # The busiest first: routes are tried in order.
@@ -101,7 +102,7 @@ def routes(archive: Archive, pool: Pool, settings: Settings | None = None) -> li
     made.append(Route(root, described, methods=["GET", "OPTIONS"]))
     made.append(Route(root + "/", described, methods=["GET", "OPTIONS"]))
     made.append(Route(root + "/{path:path}", described, methods=["OPTIONS"]))
-    made.append(Route(root + "/{path:path}", _bound(service, _unknown)))
+    made.append(Route(root + "/{path:path}", _bound(service, _unknown), methods=METHODS))
     return made
 
 

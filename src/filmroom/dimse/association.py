@@ -163,6 +163,11 @@ class Association:
         return self._messages.is_between_messages
 
     @property
+    def gathered_bytes(self) -> int:
+        """What is kept of a PDU that is not whole yet."""
+        return self._reader.gathered_bytes
+
+    @property
     def fragment_bytes(self) -> int:
         """How many bytes of a message one P-DATA-TF to the peer carries."""
         return self._fragment_bytes

@@ -123,7 +123,7 @@ class Dialogue(Link):
             self.on_release_confirmed()
 
     def _has_work(self) -> bool:
-        return self.performer is not None and bool(self.performer.running)
+        return self.performer is not None and self.performer.has_work
 
     def on_release_confirmed(self) -> None:
         """The association is over; the peer is to close the connection."""

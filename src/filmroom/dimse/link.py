@@ -26,6 +26,7 @@ BUFFER_BYTES = 512 * 1024
 PRIVATE_BUFFER_BYTES = 64 * 1024
 SEND_BYTES = 1024 * 1024  # of a data set, taken from its source and given to the kernel at once
 SEND_PDUS = 64  # at once, so that a peer with tiny PDUs does not hold up the loop
+EVENTS_AT_ONCE = 1000  # of one peer, then the others have their turn: tiny fragments take long
 LINGER_SECONDS = 0.5  # for an A-ABORT to arrive before the connection is cut
 
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
@@ -133,9 +134,10 @@ class Link(asyncio.BufferedProtocol):
 
     def _pump(self) -> None:
         try:
-            while True:
+            for _ in range(EVENTS_AT_ONCE):
                 event = self._held or self.association.next_event()
                 if event is None:
+                    self.resume_reading("turn")
                     return
                 self._held = None
                 if not self.on_event(event):
@@ -143,8 +145,15 @@ class Link(asyncio.BufferedProtocol):
                     self.association.keep_data()
                     self.pause_reading("held")
                     return
+            self.association.keep_data()
+            self.pause_reading("turn")
+            self.loop.call_soon(self._take_turn)
         except RemoteProtocolError as error:
             self.fail(error)
+
+    def _take_turn(self) -> None:
+        if self._held is None and not self.has_ended:
+            self._pump()
 
     def go_on(self) -> None:
         """What was held back may be possible now."""

@@ -25,7 +25,7 @@ LAST, COMMAND = 0b10, 0b01  # message control header bits                       
 APPLICATION_CONTEXT_NAME = "1.2.840.10008.3.1.1.1"  # PS3.7 A.2.1
 PROTOCOL_VERSION = 1
 
-ASSOCIATE_LIMIT_BYTES = 1 << 20
+ASSOCIATE_LIMIT_BYTES = 1 << 19  # 128 contexts of 128 transfer syntaxes each
 MAX_CONTEXTS_READ = 256  # 128 are possible; some more are rejected politely
 SMALL_LIMIT_BYTES = 64  # the fixed PDUs have 4; a little more harms nobody
 P_DATA_SLACK_BYTES = 4096  # peers that count the PDU header or PDV header wrongly
@@ -125,6 +125,11 @@ class PduReader:
         """Copy what was not taken yet, so that the caller may reuse its buffer."""
         self._view = memoryview(bytes(self._view[self._at :]))
         self._at = 0
+
+    @property
+    def gathered_bytes(self) -> int:
+        """What is kept of a PDU that is not whole yet."""
+        return len(self._gathered)
 
     def next(self) -> Pdu | Piece | None:
         """The next whole PDU or piece of a PDV; None when more bytes are needed."""

@@ -11,6 +11,7 @@ from filmroom.dimse.pdu import COMMAND, HEADER, LAST, P_DATA_TF, PDV, Piece
 
 UNLIMITED_PDU_BYTES = 256 * 1024  # what we send at once to a peer that names no limit
 SMALLEST_PDU_BYTES = PDV.size + 2  # a peer that names less could not be sent anything
+NONE = -1  # no presentation context: 0 is not allowed, but may come
 
 
 def fragment_bytes(max_length: int) -> int:
@@ -80,13 +81,13 @@ class MessageReader:
     def __init__(self) -> None:
         self.context_ids: frozenset[int] = frozenset()
         self._command = b""
-        self._context_id = 0  # of the message that is on its way
+        self._context_id = NONE  # of the message that is on its way
         self._in_data_set = False
 
     @property
     def is_between_messages(self) -> bool:
         """Nothing has begun that has not ended."""
-        return not self._context_id
+        return self._context_id == NONE
 
     def add(self, piece: Piece) -> Command | Data | None:
         """Take the next piece; what it completes, or the piece of a data set that it is."""
@@ -103,11 +104,11 @@ class MessageReader:
             return self._add_command(data, ends_message_part)
         if ends_message_part:
             self._in_data_set = False
-            self._context_id = 0
+            self._context_id = NONE
         return Data(data, ends_message_part)
 
     def _begin(self, context_id: int) -> None:
-        if self._context_id:
+        if self._context_id != NONE:
             raise RemoteProtocolError(
                 f"a fragment on context {context_id} within a message on {self._context_id}",
                 AbortReason.UNEXPECTED_PDU_PARAMETER,
@@ -131,5 +132,5 @@ class MessageReader:
         context_id = self._context_id
         self._in_data_set = has_data_set
         if not has_data_set:
-            self._context_id = 0
+            self._context_id = NONE
         return Command(context_id, message, has_data_set)

@@ -137,15 +137,21 @@ class Performer:
         self._contexts: Mapping[int, PresentationContext] = info.contexts
         self._receiving: _Store | None = None
         self.running: dict[int, Exchange | _Store] = {}
+        self._refusing = 0  # requests refused whose answer is on its way
 
     def may_begin(self) -> bool:
         """The window has room for one more."""
-        return len(self.running) < self._window
+        return len(self.running) + self._refusing < self._window
+
+    @property
+    def has_work(self) -> bool:
+        """Something is not yet answered."""
+        return bool(self.running) or self._refusing > 0
 
     @property
     def is_busy(self) -> bool:
         """A request has arrived whole and is not yet answered."""
-        return len(self.running) > (self._receiving is not None)
+        return len(self.running) + self._refusing > (self._receiving is not None)
 
     def begin(self, command: Command) -> Taker:
         """Start on a request; the result takes its data set, if it has one."""
@@ -193,8 +199,17 @@ class Performer:
 
     def _refuse(self, context_id: int, request: Request, status: int, comment: str = "") -> Taker:
         log.info("%s from %s refused: %04X", type(request).__name__, self._info.address, status)
-        self._spawn(self._say(context_id, answer(request, status, comment)))
+        self._refusing += 1
+        self._spawn(self._answer_refused(context_id, answer(request, status, comment)))
         return discard
+
+    async def _answer_refused(self, context_id: int, response: Response) -> None:
+        # It takes a place in the window: a peer that asks and never listens is held up.
+        try:
+            await self._say(context_id, response)
+        finally:
+            self._refusing -= 1
+            self._owner.operation_ended()
 
     async def _say(self, context_id: int, response: Response) -> None:
         try:

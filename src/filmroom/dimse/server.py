@@ -42,6 +42,8 @@ __all__ = ["Exchange", "Observer", "Provider", "Server", "ServerSettings", "Sour
 
 log = logging.getLogger(__name__)
 
+MAX_STRANGER_BYTES = 32 << 20  # of association requests not yet whole, of all strangers together
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
@@ -76,7 +78,8 @@ class Server:
         self.is_stopping = False
         self._listener: asyncio.Server | None = None
         self._port = self.settings.port
-        self._strangers: dict[ServerLink, None] = {}  # in the order they came
+        self._strangers: dict[ServerLink, int] = {}  # in the order they came; bytes kept of each
+        self._stranger_bytes = 0
         self._associations: set[ServerLink] = set()
         self._per_peer: Counter[tuple[str, str]] = Counter()
 
@@ -136,15 +139,27 @@ class Server:
         """A connection was opened."""
         limit = self.settings.max_connections
         if limit and len(self._strangers) + len(self._associations) >= limit and self._strangers:
-            oldest = next(iter(self._strangers))
             log.warning("too many connections: the oldest without an association is cut")
-            self._strangers.pop(oldest)
-            oldest.cut()
-        self._strangers[link] = None
+            self._cut_oldest()
+        self._strangers[link] = 0
 
     def left(self, link: ServerLink) -> None:
         """A connection was closed."""
-        self._strangers.pop(link, None)
+        self._stranger_bytes -= self._strangers.pop(link, 0)
+
+    def gathering(self, link: ServerLink, size: int) -> None:
+        """`size` bytes of an association request are kept until the rest has come."""
+        if link in self._strangers:
+            self._stranger_bytes += size - self._strangers[link]
+            self._strangers[link] = size
+        while self._stranger_bytes > MAX_STRANGER_BYTES and len(self._strangers) > 1:
+            log.warning("too many half association requests: the oldest is cut")
+            self._cut_oldest()
+
+    def _cut_oldest(self) -> None:
+        oldest = next(iter(self._strangers))
+        self.left(oldest)
+        oldest.cut()
 
     def decide(self, proposal: Proposal, address: str) -> Decision:
         """Accept or reject an association."""
@@ -170,7 +185,7 @@ class Server:
 
     def associated(self, link: ServerLink, info: AssociationInfo) -> None:
         """An association was accepted."""
-        self._strangers.pop(link, None)
+        self.left(link)
         self._associations.add(link)
         self._per_peer[info.calling_ae_title, info.address] += 1
         self.observer.associated(info)
@@ -205,6 +220,11 @@ class ServerLink(Dialogue):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.left(self)
         super().connection_lost(exc)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        super().buffer_updated(nbytes)
+        if self.performer is None:
+            self._server.gathering(self, self.association.gathered_bytes)
 
     def _on_silence(self) -> None:
         log.info("%s sent no association request in %g s", self.address, self.artim_seconds)

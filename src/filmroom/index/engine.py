@@ -85,6 +85,10 @@ class Engine(Protocol):
         """A transaction, synced to disk when the block ends without an exception."""
         ...
 
+    def settle_in(self) -> None:
+        """Do once, after the schema is up to date, what makes later writes cheaper."""
+        ...
+
     def close(self) -> None: ...
 
 

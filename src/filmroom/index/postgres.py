@@ -136,6 +136,9 @@ class Postgres:
                         self._pool.check()
                 raise
 
+    def settle_in(self) -> None:
+        """Nothing: the server keeps its own logs."""
+
     def close(self) -> None:
         self._pool.close()
 

@@ -64,6 +64,7 @@ def open_index(url: str) -> SqlIndex:
     engine = _engine(url)
     try:
         migrate(engine)
+        engine.settle_in()
     except BaseException:
         engine.close()
         raise

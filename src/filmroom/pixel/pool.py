@@ -15,6 +15,7 @@ import os
 import pickle
 import queue
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 BUFFER_BYTES = 1 << 20  # of each worker's socket, in both directions
 GRACE_SECONDS = 2.0
 START_SECONDS = 60.0
+SETTINGS = "FILMROOM__"  # environment variables that may hold passwords
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,15 @@ class Limits:
     """What one worker may take.
 
     memory_bytes: address space beyond what its libraries need. cpu_seconds: of one task.
-    wall_seconds: of one task, sleeping included. waiting: tasks that may wait for a worker.
+    wall_seconds: of one task, sleeping included. waiting, waiting_bytes: tasks that may wait
+    for a worker, and what they may hold together.
     """
 
     memory_bytes: int = 3 << 30
     cpu_seconds: int = 60
     wall_seconds: float = 120.0
     waiting: int = 512
+    waiting_bytes: int = 1 << 30
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._live: set[_Worker] = set()
         self._idle = 0
+        self._waiting_bytes = 0
         self._closed = False
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -94,8 +99,12 @@ class Pool:
         with self._lock:
             if self._closed:
                 raise WorkerLost("the pixel workers are stopped")
-            if self._tasks.qsize() >= self.limits.waiting:
+            if self._tasks.qsize() >= self.limits.waiting or (
+                self._waiting_bytes
+                and self._waiting_bytes + len(request) > self.limits.waiting_bytes
+            ):
                 raise Busy("too many images are being prepared, try again")
+            self._waiting_bytes += len(request)
             self._tasks.put(_Task(_name(function), request, future))
             if self._tasks.qsize() > self._idle and len(self._threads) < self.workers:
                 self._start_thread()
@@ -157,6 +166,9 @@ class Pool:
                 task.future.set_exception(error)
             except PixelError as error:
                 task.future.set_exception(error)
+            except Exception as error:  # noqa: BLE001 - else nobody would serve this worker's tasks
+                log.error("pixel task failed: a bug", exc_info=error)
+                task.future.set_exception(WorkerLost("a pixel worker failed"))
         if worker is not None:
             self._live.discard(worker)
             worker.stop()
@@ -167,6 +179,7 @@ class Pool:
         task = self._tasks.get()
         with self._lock:
             self._idle -= 1
+            self._waiting_bytes -= len(task.request) if task is not None else 0
         if self._closed:
             self._refuse(task)
             return None
@@ -192,6 +205,7 @@ _OUR_VALUES = {
     ("filmroom.pixel.transcode", "Plan"),
     ("filmroom.pixel.shape", "ImageShape"),
 }
+_OUR_ERRORS = frozenset(kind.__name__ for kind in (PixelError, *PixelError.__subclasses__()))
 
 
 class _Plain(pickle.Unpickler):
@@ -202,7 +216,7 @@ class _Plain(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str, /) -> Any:
-        if module == errors.__name__ and name in errors.__dict__:
+        if module == errors.__name__ and name in _OUR_ERRORS:
             return super().find_class(module, name)
         if (module, name) in _OUR_VALUES:
             return super().find_class(module, name)
@@ -218,6 +232,9 @@ class _Worker:
         with theirs:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+            # A worker that stops in the middle of a message shall not keep its thread for ever.
+            for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                ours.setsockopt(socket.SOL_SOCKET, way, _timeval(limits.wall_seconds))
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -247,7 +264,7 @@ class _Worker:
             raise WorkerLost(f"the image took longer than {self._limits.wall_seconds:g} s")
         try:
             succeeded, value = _Plain(io.BytesIO(self._receive())).load()
-        except (pickle.UnpicklingError, ValueError, TypeError, EOFError, IndexError) as error:
+        except Exception as error:  # whatever it wrote, it is only a worker that is lost
             raise WorkerLost("a pixel worker gave no answer that makes sense") from error
         if not succeeded:
             raise value if isinstance(value, PixelError) else WorkerLost("a pixel worker failed")
@@ -284,11 +301,16 @@ def _name(function: Callable[..., Any]) -> str:
     return str(getattr(inner, "__name__", "other"))
 
 
+def _timeval(seconds: float) -> bytes:
+    """A `struct timeval`, for the kernel."""
+    return struct.pack("ll", int(seconds), int(seconds % 1 * 1e6) + 1)
+
+
 def _environment() -> dict[str, str]:
-    """The worker's environment: our import path, and one thread per library."""
+    """The worker's environment: our import path, one thread per library, none of our secrets."""
     paths = [path for path in sys.path if path]
     return {
-        **os.environ,
+        **{name: text for name, text in os.environ.items() if not name.startswith(SETTINGS)},
         "PYTHONPATH": os.pathsep.join(paths),
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",

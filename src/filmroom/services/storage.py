@@ -109,11 +109,13 @@ def open_sink(
 ) -> ArchiveSink | RefusingSink:
     """The sink for one C-STORE-RQ; never raises an ArchiveError, a refusing sink instead."""
     if request.affected_sop_class_uid != context.abstract_syntax:
-        comment = "Not the SOP class of this context"
-        return RefusingSink(answer(request, outcomes.SOP_CLASS_NOT_SUPPORTED, comment))
+        return _refusing(
+            request, info, outcomes.SOP_CLASS_NOT_SUPPORTED, "Not the SOP class of this context"
+        )
     if not request.affected_sop_instance_uid:  # to the archive that would be "not announced"
-        comment = "No Affected SOP Instance UID"
-        return RefusingSink(answer(request, outcomes.IDENTIFIER_MISMATCH, comment))
+        return _refusing(
+            request, info, outcomes.IDENTIFIER_MISMATCH, "No Affected SOP Instance UID"
+        )
     origin = Origin("dimse", info.calling_ae_title, info.address, info.called_ae_title)
     try:
         demand(principal, Action.STORE)
@@ -126,6 +128,19 @@ def open_sink(
     except ArchiveError as error:
         return RefusingSink(_failed(request, error, origin))
     return ArchiveSink(intake, request, origin)
+
+
+def _refusing(
+    request: CStoreRequest, info: AssociationInfo, status: int, comment: str
+) -> RefusingSink:
+    log.warning(
+        "C-STORE from %s (%s) refused with %04X: %s",
+        info.calling_ae_title,
+        info.address,
+        status,
+        comment,
+    )
+    return RefusingSink(answer(request, status, comment))
 
 
 def _failed(request: CStoreRequest, error: ArchiveError, origin: Origin) -> CStoreResponse:

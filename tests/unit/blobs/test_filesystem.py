@@ -65,6 +65,17 @@ def test_nothing_temporary_stays(tmp_path, monkeypatch, unnamed):
     assert temporary(tmp_path) == []
 
 
+def test_files_opened_ahead_are_used_and_leave_nothing(tmp_path):
+    blobs = FilesystemBlobs(tmp_path)
+    blobs.prepare()
+    files = [staged(blobs) for _ in range(filesystem.READY_FILES + 2)]
+    keys = [key_for(WHEN, "1.2", "1.2.3", f"1.2.3.{n}") for n in range(len(files))]
+    assert blobs.seal(list(zip(files, keys, strict=True))) == [None] * len(files)
+    blobs.prepare()
+    blobs.close()
+    assert temporary(tmp_path) == []
+
+
 def test_a_named_leftover_is_swept_at_the_next_start(tmp_path, monkeypatch):
     monkeypatch.setattr(filesystem, "_has_unnamed_files", lambda folder: False)
     staged(FilesystemBlobs(tmp_path))
