@@ -33,9 +33,15 @@ class ArchiveInAFolder:
         self.clock = TestClock()
         self.index = open_index(f"sqlite:///{folder}/index.sqlite")
         self.blobs = FilesystemBlobs(folder)
-        self.committer = Committer(self.index, self.blobs, duplicates, quarantine_max_bytes=1 << 20)
-        self.committer.start()
         self.retriever = Retriever(self.index, self.blobs)
+        self.committer = Committer(
+            self.index,
+            self.blobs,
+            duplicates,
+            quarantine_max_bytes=1 << 20,
+            stored=lambda new: self.retriever.forget(new.instance.uid),
+        )
+        self.committer.start()
         self.archive = Archive(
             Ingest(self.blobs, self.committer, self.clock),
             Finder(self.index),

@@ -29,14 +29,6 @@ async def put(room, file: bytes, *, piece=4096, **options):
     return await intake.commit()
 
 
-async def settled(room):
-    """Until the committer has nothing left to do (quarantine happens behind the answer)."""
-    for _ in range(200):
-        if room.index.quarantined():
-            return
-        await asyncio.sleep(0.01)
-
-
 async def test_success_means_file_and_row(room):
     file = an_instance()
     stored = await put(room, file)
@@ -133,7 +125,6 @@ async def test_a_truncated_file_is_refused_and_quarantined(room, keep):
     file = an_instance()
     with pytest.raises(Unintelligible):
         await put(room, file[: int(len(file) * keep)])
-    await settled(room)
     assert room.files() == []
     assert len(room.quarantined()) == 1
 
@@ -161,7 +152,6 @@ async def test_an_identity_that_is_no_uid_is_refused_and_quarantined(room, attri
     intake.write(data)
     with pytest.raises(Unintelligible):
         await intake.commit()
-    await settled(room)
     assert room.files() == []
     assert len(room.quarantined()) == 1
 
@@ -169,7 +159,6 @@ async def test_an_identity_that_is_no_uid_is_refused_and_quarantined(room, attri
 async def test_noise_is_refused_and_kept_for_the_operator(room):
     with pytest.raises(Unintelligible):
         await put(room, b"GET / HTTP/1.1\r\n" * 500)
-    await settled(room)
     assert room.quarantined()[0].stat().st_size == 8000
 
 
@@ -177,8 +166,6 @@ async def test_a_flood_of_rubbish_does_not_fill_the_disk(room):
     for _ in range(3):
         with pytest.raises(Unintelligible):
             await put(room, b"\0" * 600_000)
-    await settled(room)
-    await asyncio.sleep(0.1)
     assert len(room.quarantined()) == 1  # the second would not fit into the room of 1 MiB
 
 
