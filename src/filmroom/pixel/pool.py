@@ -166,7 +166,7 @@ class Pool:
                 task.future.set_exception(error)
             except PixelError as error:
                 task.future.set_exception(error)
-            except Exception as error:  # noqa: BLE001 - else nobody would serve this worker's tasks
+            except Exception as error:  # else nobody would serve this worker's tasks
                 log.error("pixel task failed: a bug", exc_info=error)
                 task.future.set_exception(WorkerLost("a pixel worker failed"))
         if worker is not None:
@@ -205,7 +205,11 @@ _OUR_VALUES = {
     ("filmroom.pixel.transcode", "Plan"),
     ("filmroom.pixel.shape", "ImageShape"),
 }
-_OUR_ERRORS = frozenset(kind.__name__ for kind in (PixelError, *PixelError.__subclasses__()))
+_OUR_ERRORS = frozenset(
+    name
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and kind.__module__ == errors.__name__
+)
 
 
 class _Plain(pickle.Unpickler):

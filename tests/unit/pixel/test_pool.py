@@ -1,6 +1,7 @@
 """pixel.pool: workers die alone, loops do not matter, limits hold."""
 
 import asyncio
+import io
 import os
 import pickle
 import threading
@@ -145,3 +146,54 @@ def test_closing_does_not_wait_for_a_long_task(monkeypatch):
     for future in (running, waiting):
         with pytest.raises(WorkerLost):
             future.result(timeout=5)
+
+
+async def test_what_waits_is_bounded_in_bytes_too():
+    pool = Pool(1, Limits(waiting_bytes=1000))
+    await pool.run(os.getpid)
+    busy = asyncio.ensure_future(pool.run(time.sleep, 0.5))
+    await asyncio.sleep(0.1)
+    first = asyncio.ensure_future(pool.run(len, bytes(5000)))  # alone, any size may wait
+    await asyncio.sleep(0)
+    with pytest.raises(Busy):
+        pool.submit(len, bytes(900))
+    assert await first == 5000
+    await busy
+    assert await pool.run(len, bytes(900)) == 900
+    pool.close()
+
+
+async def test_a_worker_that_stops_in_the_middle_of_its_answer_is_replaced():
+    pool = Pool(1, Limits(wall_seconds=1.0))
+    half = "import os, sys, time; os.write(int(sys.argv[1]), b'\\0\\0\\0\\x64abc'); time.sleep(60)"
+    with pytest.raises(WorkerLost):
+        await pool.run(exec, half)
+    assert await pool.run(len, b"abc") == 3
+    pool.close()
+
+
+async def test_whatever_a_worker_answers_its_thread_lives_on():
+    pool = Pool(1)
+    odd = pickle.dumps((True, 1))[:-1] + b"\x94h\xff."  # a memo that was never written
+    answer = (
+        "import os, struct, sys\n"
+        f"odd = {odd!r}\n"
+        "os.write(int(sys.argv[1]), struct.pack('!i', len(odd)) + odd)"
+    )
+    with pytest.raises(WorkerLost):
+        await pool.run(exec, answer)
+    assert await pool.run(len, b"abc") == 3
+    pool.close()
+
+
+async def test_workers_do_not_know_our_settings(monkeypatch):
+    monkeypatch.setenv("FILMROOM__SECURITY__ADMIN_PASSWORD", "open sesame, please")
+    pool = Pool(1)
+    assert await pool.run(os.getenv, "FILMROOM__SECURITY__ADMIN_PASSWORD") is None
+    pool.close()
+
+
+def test_an_answer_cannot_reach_what_our_errors_are_made_with():
+    for name in (b"__builtins__", b"__loader__", b"__spec__"):
+        with pytest.raises(pickle.UnpicklingError):
+            pools._Plain(io.BytesIO(b"cfilmroom.pixel.errors\n" + name + b"\n.")).load()
