@@ -122,7 +122,7 @@ def test_a_damaged_command_set(position, value):
 @pytest.mark.parametrize("kind", list(PduType))
 def test_a_declared_length_allocates_nothing(kind):
     tracemalloc = pytest.importorskip("tracemalloc")
-    limit = 1 << 20 if kind in (PduType.ASSOCIATE_RQ, PduType.ASSOCIATE_AC) else 64
+    limit = 1 << 19 if kind in (PduType.ASSOCIATE_RQ, PduType.ASSOCIATE_AC) else 64
     length = 5120 if kind is PduType.P_DATA_TF else limit
     reader = pdu.PduReader(1024)
     tracemalloc.start()

@@ -205,8 +205,8 @@ def test_reasons_are_read():
     [
         ("04 00 00001401", "5121 bytes, 5120 allowed", AbortReason.INVALID_PDU_PARAMETER_VALUE),
         ("04 00 ffffffff", "4294967295 bytes", AbortReason.INVALID_PDU_PARAMETER_VALUE),
-        ("01 00 00100001", "1048576 allowed", AbortReason.INVALID_PDU_PARAMETER_VALUE),
-        ("02 00 7fffffff", "1048576 allowed", AbortReason.INVALID_PDU_PARAMETER_VALUE),
+        ("01 00 00080001", "524288 allowed", AbortReason.INVALID_PDU_PARAMETER_VALUE),
+        ("02 00 7fffffff", "524288 allowed", AbortReason.INVALID_PDU_PARAMETER_VALUE),
         ("05 00 00000041", "64 allowed", AbortReason.INVALID_PDU_PARAMETER_VALUE),
         ("07 00 ffffffff", "64 allowed", AbortReason.INVALID_PDU_PARAMETER_VALUE),
         ("04 00 00000000", "without a PDV", AbortReason.INVALID_PDU_PARAMETER_VALUE),
