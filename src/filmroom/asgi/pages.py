@@ -68,7 +68,7 @@ class Pages:
 def _found(shelf: Shelf, request: Request, what: str) -> ASGIApp:
     name = request.path_params["path"]
     asset = shelf.get(name)
-    if asset is None and not _IS_FILE.search(name):
+    if asset is None and not _IS_FILE.search(name) and not name.startswith("api/"):
         # The page reads its own address: whatever stands there, it is the same file.
         asset = shelf.get("index.html")
         if asset is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from filmroom.dicomweb import capabilities, frames, qido, rendering, stow, wado
 from filmroom.dicomweb.problems import Problem, guarded
@@ -38,7 +39,6 @@ class Resource:
     bodies: tuple[str, ...] = field(default=())  # media types of its POST
 
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 IMAGES = ("image/jpeg", "image/png", "image/gif")
 
 # The busiest first: routes are tried in order.
@@ -102,7 +102,7 @@ def routes(archive: Archive, pool: Pool, settings: Settings | None = None) -> li
     made.append(Route(root, described, methods=["GET", "OPTIONS"]))
     made.append(Route(root + "/", described, methods=["GET", "OPTIONS"]))
     made.append(Route(root + "/{path:path}", described, methods=["OPTIONS"]))
-    made.append(Route(root + "/{path:path}", _bound(service, _unknown), methods=METHODS))
+    made.append(Route(root + "/{path:path}", _Whatever(_bound(service, _unknown))))
     return made
 
 
@@ -120,6 +120,16 @@ def _bound(service: Service, handler: Handler) -> Callable[[Request], Awaitable[
         return await handler(service, request)
 
     return guarded(endpoint)
+
+
+class _Whatever:
+    """An endpoint for any method; Starlette lets a function have GET only, if not told which."""
+
+    def __init__(self, handler: Callable[[Request], Awaitable[Response]]) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (await self._handler(Request(scope, receive)))(scope, receive, send)
 
 
 async def _capabilities(service: Service, request: Request) -> Response:

@@ -217,6 +217,10 @@ async def test_the_server_cuts_and_says_so(make_room):
         ("PatientName=" + "*a" * 300, "wildcards"),
         ("PatientID=1&PatientID=2", "twice"),
         ("PatientID=a%00b", "NUL"),
+        ("StudyDate=2026-01-02", "YYYYMMDD-YYYYMMDD"),
+        ("StudyDate=tomorrow", "YYYYMMDD"),
+        ("StudyDate=20260102-20260103-", "YYYYMMDD"),
+        ("StudyTime=noon", "HHMMSS"),
         ("&".join(f"x{n}=1" for n in range(2000)), "parameters"),
     ],
 )

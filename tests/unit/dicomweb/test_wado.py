@@ -192,8 +192,10 @@ async def test_a_path_that_is_none_is_refused(filled, path):
 
 async def test_other_methods_are_not_allowed(filled):
     response = await filled.delete("/studies/1.1")
-    assert response.status_code == 405
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
+    assert "GET, POST" in response.json()["detail"]
     assert (await filled.put("/series")).status_code == 405
+    assert (await filled.delete("/nothing")).status_code == 404
 
 
 # -- metadata ----------------------------------------------------------

@@ -28,6 +28,24 @@ async def test_a_bug_in_the_log_does_not_quote_a_data_set(ask, caplog):
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("DELETE", "/dicom-web/studies", 405),
+        ("PUT", "/api/session", 405),
+        ("POST", "/livez", 405),
+        ("PATCH", "/nothing/here", 405),
+        ("GET", "/api/nothing", 404),
+    ],
+)
+async def test_what_is_not_there_or_not_done_is_a_problem_that_says_so(ask, method, path, status):
+    answer = await ask("admin").request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"]
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize(
     "path", ["/login", "/livez", "/dicom-web/studies", "/dicom-web/boom", "/ohif/", "/nothing.js"]
 )
 async def test_every_answer_carries_the_security_headers(ask, path):
