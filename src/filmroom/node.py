@@ -11,7 +11,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from filmroom.archive.find import Finder
 from filmroom.archive.ingest import Ingest
 from filmroom.archive.metadata import Settler
 from filmroom.archive.records import Handle, NewInstance, Origin
-from filmroom.archive.reindex import Report, adopt
+from filmroom.archive.reindex import Report, adopt, reindex
 from filmroom.archive.retrieve import Retriever
 from filmroom.asgi import HttpServer, create_app
 from filmroom.blobs.filesystem import FilesystemBlobs
@@ -44,6 +44,7 @@ from filmroom.services.provider import Settings as ServiceSettings
 log = logging.getLogger(__name__)
 
 OPEN_FILES = 65_536
+REINDEXING = "reindexing"  # the mark of a run that did not finish making the index anew
 GRACE_SECONDS = 20.0  # for what is in progress when we are asked to stop
 
 
@@ -72,6 +73,8 @@ class Storeroom:
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._lock = _hold(data / "filmroom.lock")
         self._mark = data / "running"  # there while we run; left behind by a crash
+        self._is_whole = True  # the index speaks of all files
+        self._reindexed: Report | None = None
         self.index = open_index(settings.index_url)
         self.blobs = FilesystemBlobs(
             settings.blobs_folder, min_free_bytes=settings.archive.min_free_bytes
@@ -97,16 +100,31 @@ class Storeroom:
         """Tidy up after a crash if there was one, then begin to commit."""
         self.blobs.sweep()
         if self._mark.exists():
-            self._recover(self._mark.read_text("ascii", "replace")[:10])
+            since = self._mark.read_text("ascii", "replace")[:10]
+            if since == REINDEXING:
+                log.warning("the index was not finished: it is made anew")
+                self._reindexed = reindex(self.index, self.blobs)
+            else:
+                self._recover(since)
         self._mark.write_text(f"{datetime.now(UTC):%Y/%m/%d}\n", "ascii")
         self.committer.start()
+
+    def reindex(self, progress: Callable[[Report], None] = lambda report: None) -> Report:
+        """Make the index anew; if that is cut short, the next start does it from the beginning."""
+        if self._reindexed is None:
+            self._mark.write_text(f"{REINDEXING}\n", "ascii")
+            self._is_whole = False
+            self._reindexed = reindex(self.index, self.blobs, progress)
+            self._is_whole = True
+        return self._reindexed
 
     def close(self) -> None:
         """Commit what waits, and let go of the folder."""
         self.committer.stop()
         self.index.close()
         self.blobs.close()
-        self._mark.unlink(missing_ok=True)
+        if self._is_whole:
+            self._mark.unlink(missing_ok=True)
         os.close(self._lock)
 
     def _recover(self, since: str) -> Report:

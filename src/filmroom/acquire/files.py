@@ -52,6 +52,15 @@ class Score:
     def fail(self, name: str, why: str) -> None:
         """Count a failure."""
         self.failed += 1
+        self._tell(name, why)
+
+    def skip(self, name: str, why: str) -> None:
+        """Count what was passed over; links are common and need no word."""
+        self.ignored += 1
+        if "symbolic link" not in why:
+            self._tell(name, why)
+
+    def _tell(self, name: str, why: str) -> None:
         if len(self.failures) < _REMEMBERED:
             self.failures.append((name, why))
 
@@ -77,9 +86,7 @@ async def import_paths(
     try:
         while (entry := await asyncio.to_thread(next, found, None)) is not None:
             if isinstance(entry, Skipped):
-                score.ignored += 1
-                if "symbolic link" not in entry.why:
-                    score.failures.append((entry.name, entry.why))
+                score.skip(entry.name, entry.why)
                 continue
             # Members of a ZIP share one file: its entries are staged one after the other,
             # and only the wait for the disk is shared.

@@ -91,7 +91,8 @@ def is_dicom(head: bytes, name: str) -> bool:
 
 
 def _in_folder(folder: Path) -> Iterator[Found]:
-    for where, folders, names in os.walk(folder, followlinks=False):
+    troubles: list[OSError] = []
+    for where, folders, names in os.walk(folder, onerror=troubles.append, followlinks=False):
         folders.sort()
         for name in sorted(names):
             path = Path(where) / name
@@ -101,6 +102,7 @@ def _in_folder(folder: Path) -> Iterator[Found]:
                 yield Skipped(str(path), "a symbolic link")
                 continue
             yield from _plain_or_zip(path)
+    yield from (Skipped(str(trouble.filename), _reason(trouble)) for trouble in troubles)
 
 
 def _file(path: Path) -> Iterator[Found]:

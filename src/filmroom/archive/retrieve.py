@@ -30,6 +30,7 @@ from filmroom.dicom.uids import EXPLICIT_VR_LE, TRANSFER_SYNTAXES
 _BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _REMEMBERED = 16_384  # handles
 _REMEMBERED_FRAMES_BYTES = 64 * 1024  # of one handle's frame table; larger ones are asked anew
+_INLINE_HEADER_BYTES = 256 * 1024  # a longer header is read and written as JSON in a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Retriever:
         self._index = index
         self._blobs = blobs
         self._handles: OrderedDict[str, Handle] = OrderedDict()
+        self._forgotten = 0  # how often; what was asked for before may be out of date
         self.shelf = MetadataShelf(index, blobs)
 
     # -- which ------------------------------------------------------------------------------
@@ -97,28 +99,32 @@ class Retriever:
         demand(principal, Action.RETRIEVE)
         handle = self._handles.get(sop)
         if handle is None:
+            forgotten = self._forgotten
             if self._index.embedded:
                 handle = self._index.instance(sop)
             else:
                 handle = await asyncio.to_thread(self._index.instance, sop)
             if handle is None:
                 raise NotHeld("no such instance")
-            self._remember(handle)
+            self._remember(handle, forgotten)
         if (study or handle.study_instance_uid) != handle.study_instance_uid or (
             series or handle.series_instance_uid
         ) != handle.series_instance_uid:
             raise NotHeld("no such instance in that study and series")
         return handle
 
-    def _remember(self, handle: Handle) -> None:
+    def _remember(self, handle: Handle, forgotten: int) -> None:
         if len(handle.frames) > _REMEMBERED_FRAMES_BYTES:
             return
         self._handles[handle.sop_instance_uid] = handle
+        if self._forgotten != forgotten:  # perhaps this one, while the index was asked
+            self._handles.pop(handle.sop_instance_uid, None)
         if len(self._handles) > _REMEMBERED:
-            self._handles.pop(next(iter(self._handles)), None)
+            self._handles.popitem(last=False)
 
     def forget(self, sop_instance_uid: str) -> None:
-        """Its bytes were replaced: ask the index again."""
+        """Its bytes were replaced: ask the index again. Called from any thread."""
+        self._forgotten += 1
         self._handles.pop(sop_instance_uid, None)
 
     # -- bytes -------------------------------------------------------------------------------
@@ -191,8 +197,7 @@ class Retriever:
         demand(principal, Action.RETRIEVE)
         if sop is not None:
             handle = await self.instance(principal, study, series, sop)
-            body = b"[" + header_json(handle, self.header(handle)) + b"]"
-            return Metadata(body, None, handle.etag)
+            return Metadata(b"[" + await self._header_json(handle) + b"]", None, handle.etag)
         if series is not None and self._index.embedded:
             shelved = self._index.series_metadata(study, series)
             if shelved is not None:
@@ -201,8 +206,13 @@ class Retriever:
 
     async def attributes(self, handle: Handle) -> dict[str, Any]:
         """The whole header of one instance as a DICOM JSON object."""
-        parsed: dict[str, Any] = orjson.loads(header_json(handle, self.header(handle)))
+        parsed: dict[str, Any] = orjson.loads(await self._header_json(handle))
         return parsed
+
+    async def _header_json(self, handle: Handle) -> bytes:
+        if _is_short(handle):
+            return header_json(handle, self.header(handle))
+        return await asyncio.to_thread(lambda: header_json(handle, self.header(handle)))
 
     async def bulk(
         self, principal: Principal, study: str, series: str, sop: str, path: str
@@ -221,12 +231,19 @@ class Retriever:
         if path.upper() in ("7FE00008", "7FE00009", "7FE00010"):
             return self._pixel_bulk(handle, path.upper(), end)
         try:
-            offset, length, vr = dicomjson.locate(self.header(handle), syntax.uid, path)
+            if _is_short(handle):
+                offset, length, vr = self._located(handle, path)
+            else:
+                offset, length, vr = await asyncio.to_thread(self._located, handle, path)
         except (Malformed, KeyError, ValueError) as error:
             raise NotHeld("no such bulk data", detail=str(error)) from error
         if vr not in _BULK_VRS:
             raise NotHeld("no such bulk data: the metadata have that value in line")
         return Bulk(handle, location.data_set_offset + offset, length, vr)
+
+    def _located(self, handle: Handle, path: str) -> tuple[int, int, str]:
+        syntax = handle.location.transfer_syntax_uid
+        return dicomjson.locate(self.header(handle), syntax, path)
 
     def _pixel_bulk(self, handle: Handle, path: str, end: int) -> Bulk:
         location = handle.location
@@ -240,3 +257,10 @@ class Retriever:
             raise NotHeld("the instance has no such pixel data")
         length = end - found.pixel_offset if found.pixel_length is None else found.pixel_length
         return Bulk(handle, location.data_set_offset + found.pixel_offset, length, found.pixel_vr)
+
+
+def _is_short(handle: Handle) -> bool:
+    """Whether an event loop may read and parse this header."""
+    location = handle.location
+    deflated = TRANSFER_SYNTAXES[location.transfer_syntax_uid].deflated
+    return not deflated and location.header_bytes <= _INLINE_HEADER_BYTES

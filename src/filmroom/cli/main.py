@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from filmroom.archive.archive import Archive
     from filmroom.archive.reindex import Report
     from filmroom.config import Settings
+    from filmroom.node import Storeroom
 
 T = TypeVar("T")
 
@@ -129,7 +130,7 @@ def import_command(
     `filmroom send`.
     """
     settings = settings_from(config, data).settings
-    score = _with_archive(settings, lambda archive: asyncio.run(_import(archive, paths)))
+    score = _with_archive(settings, lambda room: asyncio.run(_import(room.archive, paths)))
     if as_json:
         put({**asdict(score), "failures": [{"file": f, "why": why} for f, why in score.failures]})
     else:
@@ -186,7 +187,7 @@ def config_command(
         typer.echo(f"{row.key:<{width}}  {orjson.dumps(row.value).decode()}  ({row.source})")
 
 
-def _with_archive(settings: Settings, work: Callable[[Archive], T]) -> T:
+def _with_archive(settings: Settings, work: Callable[[Storeroom], T]) -> T:
     """Do something to the archive of a data folder that is ours alone meanwhile."""
     from filmroom import observe
     from filmroom.node import DataFolderInUse, Storeroom
@@ -198,7 +199,7 @@ def _with_archive(settings: Settings, work: Callable[[Archive], T]) -> T:
         raise fail(str(error)) from None
     try:
         room.open()
-        return work(room.archive)
+        return work(room)
     finally:
         room.close()
 
@@ -215,8 +216,7 @@ async def _import(archive: Archive, paths: list[Path]) -> Score:
         return await import_paths(archive.ingest, paths, progress=told)
 
 
-def _reindex(archive: Archive) -> Report:
-    from filmroom.archive.reindex import reindex as run
+def _reindex(room: Storeroom) -> Report:
     from filmroom.cli.progress import counting
 
     with counting("indexing") as show:
@@ -224,7 +224,7 @@ def _reindex(archive: Archive) -> Report:
         def told(report: Report) -> None:
             show(report.files, f"{report.added} indexed")
 
-        return run(archive.index, archive.blobs, told)
+        return room.reindex(told)
 
 
 def register_tools() -> None:

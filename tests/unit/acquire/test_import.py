@@ -289,3 +289,26 @@ def test_what_zlib_cannot_read_is_a_bad_file(media):
     for candidate in walk.find(media / "x.zip"):
         with pytest.raises(walk.BadFile):
             drain(candidate)
+
+
+async def test_a_folder_that_cannot_be_read_is_told(room, held, media, monkeypatch):
+    (media / "closed").mkdir()
+    (media / "one.dcm").write_bytes(an_instance())
+    scandir = os.scandir
+
+    def guarded(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    score = await import_paths(room.archive.ingest, [media])
+    assert (score.new, score.ignored) == (1, 1)
+    assert score.failures == [(str(media / "closed"), "Permission denied")]
+
+
+async def test_only_the_first_troubles_are_told_one_by_one(room, media):
+    missing = [media / f"missing-{number}" for number in range(200)]
+    score = await import_paths(room.archive.ingest, missing)
+    assert score.ignored == 200
+    assert len(score.failures) == 100

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from filmroom.archive.access import SYSTEM
 from filmroom.archive.records import Origin, Query
 from filmroom.archive.reindex import reindex
+from filmroom.config import Settings
 from filmroom.dicom.models import Level
+from filmroom.node import Storeroom
 from instances import a_data_set, an_instance, part10
 
 
@@ -51,3 +55,33 @@ async def test_a_damaged_file_is_reported_and_the_rest_is_indexed(room):
     room.files()[0].write_bytes(b"rubbish")
     report = reindex(room.index, room.blobs)
     assert (report.added, report.unreadable) == (1, 1)
+
+
+class Interrupted(BaseException):
+    """Ctrl-C."""
+
+
+def test_what_was_cut_short_is_begun_again_at_the_next_start(tmp_path):
+    settings = Settings.model_validate(
+        {"data": str(tmp_path / "data"), "archive": {"min_free_bytes": 0}}
+    )
+
+    async def fill(room):
+        for _ in range(3):
+            await put(room, an_instance())
+
+    def interrupted(report):
+        raise Interrupted
+
+    room = Storeroom(settings)
+    room.open()
+    asyncio.run(fill(room))
+    with pytest.raises(Interrupted):
+        room.reindex(interrupted)
+    room.index.clear()  # as much as there was time for
+    room.close()
+    room = Storeroom(settings)
+    room.open()
+    assert room.index.statistics().instances == 3
+    room.close()
+    assert not (tmp_path / "data" / "running").exists()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import threading
 
 import pytest
 
+from filmroom.archive import metadata
 from filmroom.archive.access import SYSTEM, Action, Principal
-from filmroom.archive.errors import NotHeld, Refused, Unavailable
+from filmroom.archive.errors import NotHeld, Refused, Unavailable, Unsupported
 from filmroom.archive.metadata import Settler
 from filmroom.archive.records import Origin, Selection
+from filmroom.dicom.errors import Malformed
 from instances import a_data_set, an_instance, data_set_bytes, part10
 
 ORIGIN = Origin("import")
@@ -146,3 +150,69 @@ async def test_bulk_data_that_are_not_there_are_not_found(room, path):
             stored.sop_instance_uid,
             path,
         )
+
+
+async def test_a_handle_that_was_replaced_while_it_was_looked_up_is_not_remembered(
+    room, monkeypatch
+):
+    ds = a_data_set()
+    await put(room, part10(ds))
+    looked_up = room.index.instance
+
+    def slowly(uid):
+        handle = looked_up(uid)
+        room.retriever.forget(uid)  # by the committer, before the handle gets back to us
+        return handle
+
+    monkeypatch.setattr(room.index, "instance", slowly)
+    await room.retriever.instance(SYSTEM, None, None, ds.SOPInstanceUID)
+    monkeypatch.setattr(room.index, "instance", lambda uid: None)
+    with pytest.raises(NotHeld):
+        await room.retriever.instance(SYSTEM, None, None, ds.SOPInstanceUID)
+
+
+@pytest.mark.parametrize(("size", "inline"), [(1000, True), (300_000, False)])
+async def test_only_a_short_header_is_parsed_on_the_event_loop(room, monkeypatch, size, inline):
+    ds = a_data_set()
+    ds.private_block(0x0009, "LONG", create=True).add_new(1, "OB", bytes(size))
+    await put(room, part10(ds))
+    threads = []
+    header = room.retriever.header
+
+    def noted(handle):
+        threads.append(threading.current_thread())
+        return header(handle)
+
+    monkeypatch.setattr(room.retriever, "header", noted)
+    uids = ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID
+    await room.retriever.metadata(SYSTEM, *uids)
+    with contextlib.suppress(NotHeld):
+        await room.retriever.bulk(SYSTEM, *uids, "00091001")
+    here = threading.current_thread()
+    assert [thread is here for thread in threads] == [inline] * 2
+
+
+async def test_series_without_metadata_do_not_hold_up_the_others(room, monkeypatch):
+    for number in range(3):
+        await put(room, part10(a_data_set(StudyInstanceUID="1", SeriesInstanceUID=f"1.{number}")))
+    for path in room.files()[:2]:
+        path.unlink()
+    monkeypatch.setattr(metadata, "AT_ONCE", 2)
+    settler = Settler(
+        room.index, room.retriever.shelf, room.retriever.header, room.clock, quiet_seconds=0
+    )
+    room.clock.time += 1
+    assert settler.settle() + settler.settle() == 1
+    assert room.index.series_metadata("1", "1.2") is not None
+
+
+async def test_a_header_that_cannot_be_json_is_said_to_be_so(room, monkeypatch):
+    ds = a_data_set()
+    await put(room, part10(ds))
+
+    def broken(*arguments, **options):
+        raise Malformed("no")
+
+    monkeypatch.setattr(metadata.dicomjson, "encode", broken)
+    with pytest.raises(Unsupported):
+        await room.retriever.metadata(SYSTEM, ds.StudyInstanceUID, ds.SeriesInstanceUID, None)

@@ -383,3 +383,13 @@ def test_a_sequence_of_endless_elements_is_shown_without_items(monkeypatch):
     assert obj["00081140"] == {"vr": "SQ"}
     with pytest.raises(Malformed, match="more than"):
         encoded(*(Element(tag, "LO", b"") for tag in range(0x00091001, 0x00091100)))
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 18])
+def test_a_sequence_that_cannot_be_read_hides_nothing_but_itself(length):
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 10) + b"\x08\x00\x50\x00SH\xff\x00ab"
+    end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0) if length == 0xFFFFFFFF else b""
+    sequence = struct.pack("<HH2sxxI", 0x0040, 0x0275, b"SQ", length) + item + end
+    after = header(Element(0x00401001, "SH", b"RP1 "))
+    obj = json.loads(dicomjson.encode(sequence + after, LE, str))
+    assert obj == {"00400275": {"vr": "SQ"}, "00401001": {"vr": "SH", "Value": ["RP1"]}}
