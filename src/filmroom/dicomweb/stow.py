@@ -126,7 +126,7 @@ async def take_files(storing: Storing, reader: MultipartReader, body: AsyncItera
                 storing.begin(event.headers.get("content-type"))
             elif isinstance(event, PartEnd):
                 await storing.end()
-                if storing.hopeless:
+                if await storing.hopeless():
                     raise MalformedMultipart("too many parts in a row that are no DICOM files")
     reader.finish()
     await storing.settle()
@@ -154,10 +154,12 @@ class Storing:
         self._refused: ArchiveError | None = None
         self._commits: deque[tuple[Intake, asyncio.Task[object]]] = deque()
 
-    @property
-    def hopeless(self) -> bool:
+    async def hopeless(self) -> bool:
         """Nothing but failures, and many of them."""
-        return not self.report.stored and len(self.report.failures) >= GIVE_UP_AFTER
+        if self.report.stored or len(self.report.failures) < GIVE_UP_AFTER:
+            return False
+        await self.settle()  # one that came before them may be about to be stored
+        return not self.report.stored
 
     def begin(self, content_type: str | None) -> None:
         """A part begins; its intake is opened with its first byte."""

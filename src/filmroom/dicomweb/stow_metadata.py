@@ -7,6 +7,7 @@ and nothing else; no address is ever contacted.
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,7 @@ from typing import IO, Any
 
 import orjson
 
-from filmroom.archive.errors import ArchiveError, Unintelligible
+from filmroom.archive.errors import ArchiveError, Unavailable, Unintelligible
 from filmroom.dicom.dicomjson import to_elements
 from filmroom.dicom.elements import write_data_set
 from filmroom.dicom.errors import Malformed
@@ -57,6 +58,7 @@ class Parts:
         self.data_sets: list[dict[str, Any]] = []
         self.values: dict[str, list[Value]] = {}
         self._max_metadata_bytes = max_metadata_bytes
+        self._metadata_bytes = 0  # of all parts so far
         self._spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._metadata = bytearray()
         self._headers: dict[str, str] = {}
@@ -78,11 +80,15 @@ class Parts:
     def write(self, data: memoryview) -> None:
         """Its next bytes."""
         if self._type.media_type in (JSON, XML):
-            if len(self._metadata) + len(data) > self._max_metadata_bytes:
-                raise Problem(413, "Too Large", "the metadata part is too large")
+            self._metadata_bytes += len(data)
+            if self._metadata_bytes > self._max_metadata_bytes:
+                raise Problem(413, "Too Large", "the metadata is too large")
             self._metadata += data
         else:
-            self._spool.write(data)
+            try:
+                self._spool.write(data)
+            except OSError as error:
+                raise Unavailable("no room for the bulk data", detail=str(error)) from None
             self._end += len(data)
 
     def finish(self) -> None:
@@ -149,12 +155,16 @@ async def take_metadata(
                 elif isinstance(event, PartBegin):
                     parts.begin(dict(event.headers))
                 else:
-                    parts.finish()
+                    await asyncio.to_thread(parts.finish)  # parsing may take its time
         reader.finish()
         if not parts.data_sets:
             raise MalformedMultipart("there is no metadata part")
+        if len(parts.data_sets) > service.settings.max_parts:
+            raise bad_request(f"more than {service.settings.max_parts} instances")
         for data_set in parts.data_sets:
             await _store_one(service, storing, parts, data_set)
+            if await storing.hopeless():
+                raise MalformedMultipart("too many in a row that are no instances")
         await storing.settle()
     finally:
         parts.close()
@@ -165,7 +175,7 @@ async def _store_one(
 ) -> None:
     claimed = (_text(data_set, "00080016"), _text(data_set, "00080018"))
     try:
-        syntax, pieces = encoded(parts, data_set)
+        syntax, pieces = await asyncio.to_thread(encoded, parts, data_set)
         intake = service.archive.ingest.open(
             storing.origin, syntax, study_instance_uid=storing.study
         )
@@ -207,8 +217,10 @@ def encoded(parts: Parts, data_set: dict[str, Any]) -> tuple[str, Iterator[bytes
     syntax = _syntax(found)
     after = {tag: elements.pop(tag) for tag in list(elements) if tag > 0x7FE00010}
 
+    head = write_data_set(elements, explicit_vr=True, little_endian=True)
+
     def pieces() -> Iterator[bytes]:
-        yield write_data_set(elements, explicit_vr=True, little_endian=True)
+        yield head
         if found and pixel_tag is not None and pixels is not None:
             yield from _pixel_element(parts, pixel_tag, str(pixels.get("vr", "OW")), syntax, found)
         if after:

@@ -256,3 +256,13 @@ async def test_a_uid_in_the_path_is_checked(room):
         response = await room.store(an_instance(), path=path)
         assert response.status_code in (400, 404, 405)
     assert isinstance(response, httpx.Response)
+
+
+async def test_much_that_is_no_dicom_does_not_hide_what_is(room):
+    dicom, jpeg = (part_head("cut", {"Content-Type": t}) for t in ("application/dicom", "image/x"))
+    body = dicom + an_instance() + PART_TAIL + (jpeg + b"x" + PART_TAIL) * 120
+    body += dicom + an_instance() + PART_TAIL + closing("cut")
+    response = await room.post("/studies", content=body, headers=DICOM_BODY)
+    assert response.status_code == 202
+    assert len(response.json()["00081199"]["Value"]) == 2
+    assert len(response.json()["00081198"]["Value"]) == 120

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import errno
 import io
 import json
 
@@ -9,8 +10,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from filmroom.dicomweb import xml
+from filmroom.dicomweb import stow_metadata, xml
 from filmroom.dicomweb.multipart import PART_TAIL, closing, content_type, part_head
+from filmroom.dicomweb.service import Settings
 from instances import a_data_set
 
 STUDY = {"StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1", "SOPInstanceUID": "1.1.1.1"}
@@ -184,3 +186,31 @@ async def test_the_study_of_the_path_must_agree(room):
     bulk = ("application/octet-stream", "pixels", ds.PixelData)
     response = await post(room, [metadata_of(ds)], bulk, path="/studies/9.9")
     assert response.status_code == 409
+
+
+async def test_metadata_that_describe_nothing_are_given_up(room):
+    response = await post(room, b"[" + b",".join([b"{}"] * 5000) + b"]")
+    assert response.status_code == 400
+    assert "in a row" in response.json()["detail"]
+
+
+async def test_the_metadata_of_all_parts_are_bounded_together(make_room):
+    room = make_room(settings=Settings(max_metadata_bytes=1000))
+    text = b'[{"00100010": {"vr": "LO", "Value": ["' + b"x" * 600 + b'"]}}]'
+    part = part_head("cut", {"Content-Type": JSON}) + text + PART_TAIL
+    headers = {"Content-Type": content_type("cut", JSON)}
+    body = part + closing("cut")
+    assert (await room.post("/studies", content=body, headers=headers)).status_code == 400
+    body = part + part + closing("cut")
+    assert (await room.post("/studies", content=body, headers=headers)).status_code == 413
+
+
+async def test_a_full_disk_under_the_bulk_parts_is_told_as_such(room, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stow_metadata.tempfile, "TemporaryFile", Full)
+    ds = a_data_set(**STUDY)
+    bulk = ("application/octet-stream", "pixels", ds.PixelData)
+    assert (await post(room, [metadata_of(ds)], bulk)).status_code == 503
