@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import mimetypes
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from starlette.types import Receive, Scope, Send
 
@@ -20,6 +22,7 @@ from filmroom.asgi.compress import accepts_gzip
 
 FOREVER = b"public, max-age=31536000, immutable"
 ASK_AGAIN = b"no-cache"
+PIECE_BYTES = 256 * 1024
 # A name that carries a digest of its content never means anything else.
 _DIGEST = re.compile(r"[.-][0-9A-Za-z_-]{8,}\.[a-z0-9]+$|^[0-9a-f]{16,}\.[a-z0-9]+$")
 _TYPES = {
@@ -45,12 +48,17 @@ class Asset:
     cache_control: bytes
     etag: bytes
 
-    def read(self) -> bytes:
-        """Its bytes, uncompressed. Blocks."""
-        if self.plain is not None:
-            return self.plain.read_bytes()
-        assert self.zipped is not None
-        return gzip.decompress(self.zipped.read_bytes())
+    def open(self, *, zipped: bool = False) -> tuple[BinaryIO, int]:
+        """A file of its bytes (as compressed ones if `zipped`), and how many. Blocks."""
+        path = self.zipped if zipped or self.plain is None else self.plain
+        assert path is not None
+        size = path.stat().st_size
+        if zipped or self.plain is not None:
+            return path.open("rb"), size
+        with path.open("rb") as file:
+            file.seek(-4, os.SEEK_END)
+            size = int.from_bytes(file.read(4), "little")  # ISIZE (RFC 1952 2.3.1)
+        return cast(BinaryIO, gzip.open(path, "rb")), size
 
 
 class Shelf:
@@ -70,7 +78,11 @@ class Shelf:
     def page(self) -> str:
         """index.html as text; empty if there is none. Blocks."""
         asset = self.get("index.html")
-        return asset.read().decode("utf-8", "replace") if asset else ""
+        if asset is None:
+            return ""
+        file, _ = asset.open()
+        with file:
+            return file.read().decode("utf-8", "replace")
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Asset]]:
@@ -110,14 +122,20 @@ async def serve(asset: Asset, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": 304, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
         return
-    if asset.zipped is not None and accepts_gzip(scope):
-        body = await asyncio.to_thread(asset.zipped.read_bytes)
+    zipped = asset.zipped is not None and accepts_gzip(scope)
+    if zipped:
         headers.append((b"content-encoding", b"gzip"))
-    else:
-        body = await asyncio.to_thread(asset.read)
-    headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    file, left = await asyncio.to_thread(asset.open, zipped=zipped)
+    with file:
+        headers.append((b"content-length", str(left).encode()))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        # In pieces: a client that reads slowly shall not hold all of it in our memory.
+        while scope["method"] != "HEAD" and left > PIECE_BYTES:
+            piece = await asyncio.to_thread(file.read, PIECE_BYTES)
+            left -= len(piece) or left
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        last = b"" if scope["method"] == "HEAD" else await asyncio.to_thread(file.read, left)
+        await send({"type": "http.response.body", "body": last})
 
 
 class Served:

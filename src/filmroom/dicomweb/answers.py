@@ -57,10 +57,10 @@ class Pieces(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI: one message per piece; none of them for HEAD."""
         await send(_head_of(self))
-        if scope["method"] != "HEAD":
-            for piece in self._pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        *pieces, last = self._pieces if self._pieces and scope["method"] != "HEAD" else (b"",)
+        for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": last})
 
 
 class Stream(Response):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from functools import lru_cache
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from filmroom.archive.retrieve import Bulk
 
 BULK_OFFERS = (OCTETS, f'multipart/related; type="{OCTETS}"')
+LONG_FRAME_BYTES = 4 << 20  # on average; read in a thread
 _NUMBERS = re.compile(r"[1-9]\d{0,8}(?:,[1-9]\d{0,8})*")
 _BULK_PATH = re.compile(r"[0-9A-Fa-f]{8}(?:/\d{1,9}/[0-9A-Fa-f]{8}){0,64}")
 
@@ -150,10 +152,13 @@ async def _frame(service: Service, handle: Handle, frame_index: int, form: Form)
     retriever = service.archive.retriever
     if form.transfer_syntax_uid != AS_STORED:
         return await frame_as(service, handle, frame_index, form.transfer_syntax_uid)
-    if form.media_type == OCTETS and handle.frames:
-        table = retriever.frame_table(handle)
-        if table is not None and table.frame_bits % 8:  # 1-bit frames that share bytes
-            return await frame_as(service, handle, frame_index, EXPLICIT_VR_LE)
+    table = retriever.frame_table(handle)
+    if form.media_type == OCTETS and table is not None and table.frame_bits % 8:
+        # 1-bit frames that share bytes
+        return await frame_as(service, handle, frame_index, EXPLICIT_VR_LE)
+    stored_bytes = handle.location.size_bytes
+    if table is None or stored_bytes > LONG_FRAME_BYTES * table.frames:  # to be inflated, or large
+        return await asyncio.to_thread(retriever.frame, handle, frame_index)
     return retriever.frame(handle, frame_index)
 
 
@@ -174,7 +179,8 @@ async def bulkdata(service: Service, request: Request) -> Response:
     if (unchanged := not_modified(request, etag, BINARY_HEADERS)) is not None:
         return unchanged
     if syntax.uid == EXPLICIT_VR_BE and bulk.vr not in ("OB", "UN"):
-        return _packed(request, _swapped(service, bulk), offer, etag)
+        swapped_bytes = await asyncio.to_thread(_swapped, service, bulk)
+        return _packed(request, swapped_bytes, offer, etag)
     return _file_ranges(
         service, request, bulk.handle, [(bulk.offset, bulk.length)], offer, OCTETS, etag
     )

@@ -240,7 +240,8 @@ class Studio:
             if frame_index is not None:
                 shots.append(Shot(handle, frame_index))
             else:
-                frames = self._count(handle, await self._attributes(handle))
+                table = self._archive.retriever.frame_table(handle)
+                frames = table.frames if table else frames_of(await self._attributes(handle))
                 shots += [Shot(handle, index) for index in range(frames)]
         return shots
 

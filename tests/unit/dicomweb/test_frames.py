@@ -1,6 +1,7 @@
 """Frames and bulk data: as stored where allowed, decoded where asked, bounded always."""
 
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +279,19 @@ async def test_a_small_frame_costs_little(cine):
         await cine.get(f"{PATH}/frames/1", headers={"Accept": OHIF})
     assert (time.perf_counter() - started) / 100 < 0.02  # the client in memory included
     assert an_instance
+
+
+async def test_a_frame_that_must_be_inflated_is_read_off_the_loop(room, monkeypatch):
+    ds = a_data_set(frames=2, SOPInstanceUID="1.1.1.1", **STUDY)
+    await room.store(part10(ds, "1.2.840.10008.1.2.1.99"))
+    threads, read = [], room.retriever.frame
+
+    def watched(handle, frame_index):
+        threads.append(threading.current_thread())
+        return read(handle, frame_index)
+
+    monkeypatch.setattr(room.retriever, "frame", watched)
+    response = await room.get(f"{PATH}/frames/1", headers={"Accept": OHIF})
+    assert response.status_code == 200
+    assert threads
+    assert threading.current_thread() not in threads

@@ -8,7 +8,9 @@ import logging
 import pytest
 
 from filmroom import observe
+from filmroom.asgi.compress import Gzip
 from filmroom.asgi.headers import inline_hashes
+from filmroom.dicomweb.answers import Pieces
 
 
 async def test_a_bug_is_an_apology_without_its_text(ask, caplog):
@@ -174,3 +176,21 @@ async def test_requests_are_logged_with_who_and_how_long_without_their_query(ask
     assert record.principal.startswith("viewer")
     assert record.seconds >= 0
     assert "Hopper" not in str(record.__dict__)
+
+
+async def test_an_answer_that_fits_one_packet_is_not_compressed():
+    sent = []
+
+    async def app(scope, receive, send):
+        body = Pieces((b"[]",), {"Content-Type": "application/dicom+json"})
+        await body(scope, receive, send)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "headers": [(b"accept-encoding", b"gzip")]}
+    await Gzip(app)(scope, None, send)
+    headers = dict(sent[0]["headers"])
+    assert b"content-encoding" not in headers
+    assert headers[b"content-length"] == b"2"
+    assert [message["body"] for message in sent[1:]] == [b"[]"]

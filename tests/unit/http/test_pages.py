@@ -1,6 +1,11 @@
 """Static files: found in a table, served as they lie, nothing beside them."""
 
+import gzip
+import os
+
 import pytest
+
+from filmroom.asgi.static import PIECE_BYTES, Shelf, serve
 
 PAGE = {"accept": "text/html"}
 
@@ -98,3 +103,25 @@ async def test_without_a_front_end_the_server_says_so(make_app, ask_of, tmp_path
         answer = await client.get(path, headers=PAGE)
         assert answer.status_code == 404
         assert what in answer.text
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"identity"])
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
+async def test_a_large_file_leaves_in_pieces_however_slowly_it_is_read(tmp_path, coding, size):
+    content = os.urandom(size)
+    (tmp_path / "codec.wasm.gz").write_bytes(gzip.compress(content))
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "headers": [(b"accept-encoding", coding)]}
+    await serve(Shelf(tmp_path).get("codec.wasm"), scope, send)
+    pieces = [message["body"] for message in sent[1:]]
+    body = b"".join(pieces)
+    assert dict(sent[0]["headers"])[b"content-length"] == str(len(body)).encode()
+    assert (gzip.decompress(body) if coding == b"gzip" else body) == content
+    assert max(map(len, pieces)) <= PIECE_BYTES
+    assert [message.get("more_body", False) for message in sent[1:]] == [True] * (
+        len(pieces) - 1
+    ) + [False]
