@@ -25,7 +25,7 @@ ConfigFile = Annotated[
 ]
 DataFolder = Annotated[
     Path | None,
-    typer.Option("--data", "-d", metavar="DIR", help="Data folder [default: ./filmroom-data]."),
+    typer.Option("--data", "-d", metavar="DIR", help="Data folder (default: ./filmroom-data)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 

@@ -73,16 +73,16 @@ def serve(
     config: ConfigFile = None,
     data: DataFolder = None,
     ae_title: Annotated[
-        str | None, typer.Option(help="AE title we answer to [default: FILMROOM].")
+        str | None, typer.Option(help="AE title we answer to (default: FILMROOM).")
     ] = None,
     dimse_host: Annotated[
-        str | None, typer.Option(help="Address for DICOM [default: 0.0.0.0].")
+        str | None, typer.Option(help="Address for DICOM (default: 0.0.0.0).")
     ] = None,
-    dimse_port: Annotated[int | None, typer.Option(help="Port for DICOM [default: 11112].")] = None,
+    dimse_port: Annotated[int | None, typer.Option(help="Port for DICOM (default: 11112).")] = None,
     http_host: Annotated[
-        str | None, typer.Option(help="Address for the web [default: 127.0.0.1].")
+        str | None, typer.Option(help="Address for the web (default: 127.0.0.1).")
     ] = None,
-    http_port: Annotated[int | None, typer.Option(help="Port for the web [default: 8080].")] = None,
+    http_port: Annotated[int | None, typer.Option(help="Port for the web (default: 8080).")] = None,
     peer: Annotated[
         list[str] | None,
         typer.Option(
@@ -248,6 +248,13 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(FAILED) from None
+    except OSError as error:  # a folder or file of ours; it is named, and what is wrong with it
+        raise SystemExit(_complain(_in_words(error))) from None
+
+
+def _in_words(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return f"{place}{error.strerror or error}"
 
 
 def _complain(message: str) -> int:

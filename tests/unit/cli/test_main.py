@@ -192,3 +192,18 @@ def test_a_reader_that_left_is_no_traceback():
     command = f"{sys.executable} -m filmroom.cli.main config | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["serve"], ["import", __file__], ["reindex"]])
+def test_a_data_folder_that_cannot_be_is_one_line(command, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    words = [sys.executable, "-m", "filmroom.cli.main", *command, "--data", tmp_path / "file" / "x"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == f"filmroom: {tmp_path}/file/x: Not a directory\n"
+
+
+def test_help_tells_the_defaults():
+    shown = CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200"}).output
+    for default in ("./filmroom-data", "11112", "8080", "127.0.0.1", "FILMROOM"):
+        assert f"default: {default}" in shown
