@@ -417,6 +417,15 @@ async def test_an_idle_association_is_aborted(serve, caplog):
     assert "was silent for 0.1 s" in caplog.text
 
 
+async def test_without_an_idle_limit_nothing_is_timed(serve, caplog):
+    caplog.set_level(logging.INFO)
+    association = await connect(await serve(idle_seconds=0, artim_seconds=0.05))
+    await asyncio.sleep(0.15)
+    assert await association.echo() == 0
+    assert "no association request" not in caplog.text
+    await association.release()
+
+
 async def test_an_association_at_work_is_not_idle(serve, provider):
     provider.gate.clear()
     association = await connect(await serve(idle_seconds=0.1))

@@ -67,9 +67,19 @@ class Ingest:
             raise Unintelligible("unknown transfer syntax", detail=repr(transfer_syntax_uid[:80]))
         return Intake(self, origin, expected, transfer_syntax_uid)
 
-    def open_file(self, origin: Origin, *, study_instance_uid: str | None = None) -> Intake:
-        """Begin to receive a Part 10 file (PS3.10 7); its meta header says the rest."""
-        return Intake(self, origin, _Expected(study_instance_uid=study_instance_uid or ""), "")
+    def open_file(
+        self,
+        origin: Origin,
+        *,
+        study_instance_uid: str | None = None,
+        is_kept_already: bool = False,
+    ) -> Intake:
+        """Begin to receive a Part 10 file (PS3.10 7); its meta header says the rest.
+
+        is_kept_already: it comes out of quarantine, and is not put there twice.
+        """
+        expected = _Expected(study_instance_uid=study_instance_uid or "")
+        return Intake(self, origin, expected, "", is_kept_already=is_kept_already)
 
 
 class Intake:
@@ -79,9 +89,16 @@ class Intake:
     """
 
     def __init__(
-        self, ingest: Ingest, origin: Origin, expected: _Expected, transfer_syntax_uid: str
+        self,
+        ingest: Ingest,
+        origin: Origin,
+        expected: _Expected,
+        transfer_syntax_uid: str,
+        *,
+        is_kept_already: bool = False,
     ) -> None:
         self._ingest = ingest
+        self._is_kept_already = is_kept_already
         self._origin = origin
         self._expected = expected
         self._transfer_syntax_uid = transfer_syntax_uid
@@ -265,6 +282,8 @@ class Intake:
         return syntax is not None and syntax.deflated
 
     async def _quarantine(self, error: ArchiveError) -> None:
+        if self._is_kept_already:
+            self.abandon()
         staged, self._staged = self._staged, None
         if staged is not None:
             await self._ingest._committer.set_aside(
@@ -283,7 +302,9 @@ class Intake:
         if self._failure is not None:
             raise self._failure
         whole = memoryview(self._written().view())[self._data_set_offset :]
-        found, frame_table = examine(bytes(self._head), whole, self._transfer_syntax_uid)
+        found, frame_table = examine(
+            bytes(self._head), whole, self._transfer_syntax_uid, self._ingest._blobs.stage
+        )
         self._scan = found
         described = self._ingest._describer.describe(found)
         self._agree(described)

@@ -94,6 +94,7 @@ class FilesystemBlobs:
         self._quarantine = os.path.join(root, "quarantine")
         self._min_free_bytes = min_free_bytes
         self._known: dict[str, None] = {}
+        self._unsynced: set[str] = set()  # folders with new entries that are not on disk yet
         self._ready: list[int] = []  # nameless files, open; taken by any thread
         self._broken = ""
         for folder in (self._store, self._tmp, self._quarantine):
@@ -140,19 +141,19 @@ class FilesystemBlobs:
         if callable(_begin_write_back):
             for file, _ in files:
                 _begin_write_back(file.fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
-        folders: set[str] = set()
         results: list[Exception | None] = []
         for file, key in files:
             try:
-                self._seal_one(file, os.path.join(self._store, key), folders)
+                self._seal_one(file, os.path.join(self._store, key))
                 results.append(None)
             except FileExistsError as error:
                 results.append(error)
             except OSError as error:
                 results.append(unavailable(error))
         try:
-            for folder in sorted(folders, key=len, reverse=True):
+            for folder in sorted(self._unsynced, key=len, reverse=True):
                 _sync_folder(folder)
+                self._unsynced.discard(folder)
         except OSError as error:
             self._fail(error)
             return [result or unavailable(error) for result in results]
@@ -163,8 +164,9 @@ class FilesystemBlobs:
         assert isinstance(staged, StagedFile)
         key = f"{secrets.token_hex(16)}.dcm"
         try:
-            self._seal_one(staged, os.path.join(self._quarantine, key), set())
+            self._seal_one(staged, os.path.join(self._quarantine, key))
             _sync_folder(self._quarantine)
+            self._unsynced.discard(self._quarantine)
         except OSError as error:
             raise unavailable(error) from error
         return key
@@ -181,7 +183,7 @@ class FilesystemBlobs:
             raise unavailable(error) from error
         return name
 
-    def _seal_one(self, file: StagedFile, target: str, folders: set[str]) -> None:
+    def _seal_one(self, file: StagedFile, target: str) -> None:
         try:
             os.fsync(file.fd)
         except OSError as error:
@@ -189,14 +191,14 @@ class FilesystemBlobs:
             self._fail(error)
             raise
         folder = os.path.dirname(target)
-        self._make_folders(folder, folders)
+        self._make_folders(folder)
         try:
             self._link(file, target)
         except FileNotFoundError:  # somebody tidied the folder away: make it again
             self._known.clear()
-            self._make_folders(folder, folders)
+            self._make_folders(folder)
             self._link(file, target)
-        folders.add(folder)
+        self._unsynced.add(folder)
         if file.path:
             os.unlink(file.path)
             file.path = ""
@@ -210,8 +212,8 @@ class FilesystemBlobs:
             source = f"/proc/self/fd/{file.fd}"
             os.link(source, target, src_dir_fd=self._tmp_fd, follow_symlinks=True)
 
-    def _make_folders(self, folder: str, folders: set[str]) -> None:
-        """Create `folder` and its parents; add every folder that got an entry to `folders`."""
+    def _make_folders(self, folder: str) -> None:
+        """Create `folder` and its parents; every folder that got an entry is to be synced."""
         if folder in self._known:
             return
         missing = []
@@ -222,7 +224,7 @@ class FilesystemBlobs:
         for path in reversed(missing):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path, 0o750)
-            folders.add(os.path.dirname(path))
+            self._unsynced.add(os.path.dirname(path))
         if len(self._known) >= _KNOWN_FOLDERS:
             self._known.clear()
         self._known[folder] = None

@@ -57,7 +57,7 @@ class Quarantine:
         except OSError as error:
             raise Unavailable("the quarantined file cannot be read", detail=str(error)) from None
         try:
-            intake = self._archive.ingest.open_file(found.origin)
+            intake = self._archive.ingest.open_file(found.origin, is_kept_already=True)
             try:
                 while piece := await asyncio.to_thread(os.read, fd, _PIECE):
                     intake.write(piece)

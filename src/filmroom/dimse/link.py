@@ -303,6 +303,7 @@ class Link(asyncio.BufferedProtocol):
 
     def start_idle_timer(self) -> None:
         """From now on abort a peer that is silent, or does not read, for too long."""
+        self._stop_timer()
         if self.idle_seconds > 0:
             self.start_timer(self.idle_seconds, self._check_idle)
 

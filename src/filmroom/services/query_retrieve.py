@@ -6,9 +6,11 @@ two responses. Archive errors become statuses here; anything else is the server'
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from filmroom.archive.access import Action, Principal, demand
 from filmroom.archive.errors import ArchiveError
@@ -28,6 +30,9 @@ from filmroom.services.table import Row
 
 log = logging.getLogger(__name__)
 
+READ_INLINE_BYTES = 32 * 1024
+T = TypeVar("T")
+
 
 class Finder(Protocol):
     """What we need of archive.find.Finder."""
@@ -41,6 +46,19 @@ class Retriever(Files, Protocol):
     """What we need of archive.retrieve.Retriever."""
 
     async def select(self, principal: Principal, selection: Selection, /) -> list[Handle]: ...
+
+
+async def _understood(
+    read: Callable[[bytes, str, Row, Negotiated], T],
+    identifier: bytes,
+    syntax: str,
+    row: Row,
+    negotiated: Negotiated,
+) -> T:
+    """Read an identifier; a long one (thousands of UIDs) not on the event loop."""
+    if len(identifier) <= READ_INLINE_BYTES:
+        return read(identifier, syntax, row, negotiated)
+    return await asyncio.to_thread(read, identifier, syntax, row, negotiated)
 
 
 # -- C-FIND ------------------------------------------------------------------------------
@@ -67,7 +85,8 @@ async def find(
     negotiated = Negotiated.from_bytes(exchange.info.extended.get(row.sop_class_uid, b""))
     try:
         demand(principal, Action.QUERY)
-        asked = read_find(identifier, syntax, row, negotiated, matched_sequences=matched_sequences)
+        read = partial(read_find, matched_sequences=matched_sequences)
+        asked = await _understood(read, identifier, syntax, row, negotiated)
         answerer = Answerer(asked, syntax, exchange.info.called_ae_title)
         status = outcomes.PENDING_KEYS_UNSUPPORTED if asked.unsupported else outcomes.PENDING
         pending = answer(request, status)
@@ -107,9 +126,8 @@ class Retrieval:
         negotiated = Negotiated.from_bytes(self.exchange.info.extended.get(row.sop_class_uid, b""))
         try:
             demand(principal, Action.RETRIEVE)
-            selection = read_selection(
-                identifier, self.exchange.context.transfer_syntax, row, negotiated
-            )
+            syntax = self.exchange.context.transfer_syntax
+            selection = await _understood(read_selection, identifier, syntax, row, negotiated)
             handles = await retriever.select(principal, selection)
         except BadIdentifier as error:
             await self.refuse(outcomes.IDENTIFIER_MISMATCH, error.message, (error.tag,))

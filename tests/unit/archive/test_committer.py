@@ -243,3 +243,11 @@ async def test_a_stored_instance_is_answered_though_another_waits_for_quarantine
     )
     assert [a.outcome for a in answers if a is not None] == [Outcome.NEW] * 5
     assert len(room.quarantined()) == 2
+
+
+async def test_what_came_out_of_quarantine_is_not_put_there_twice(room):
+    intake = room.archive.ingest.open_file(MODALITY, is_kept_already=True)
+    intake.write(bytes(1000))
+    with pytest.raises(Unintelligible):
+        await intake.commit()
+    assert room.quarantined() == room.index.quarantined() == []

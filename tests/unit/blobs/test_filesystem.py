@@ -93,6 +93,23 @@ def test_every_folder_of_a_new_chain_is_synced(blobs, tmp_path, monkeypatch):
     assert set(synced) == {str(store / part) if part else str(store) for part in chain}
 
 
+def test_a_folder_whose_sync_failed_for_want_of_room_is_synced_with_the_next(
+    blobs, tmp_path, monkeypatch
+):
+    synced = []
+
+    def full(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(filesystem, "_sync_folder", full)
+        assert isinstance(blobs.seal([(staged(blobs), KEY)])[0], Unavailable)
+    monkeypatch.setattr(filesystem, "_sync_folder", synced.append)
+    other = key_for(WHEN, "1.2", "1.2.3", "1.2.3.5")
+    assert blobs.seal([(staged(blobs), other)]) == [None]
+    assert str(tmp_path / "store") in synced  # the year is an entry of it
+
+
 def test_a_failed_fsync_is_not_retried_and_stops_further_stores(blobs, monkeypatch):
     calls = []
 

@@ -25,7 +25,8 @@ class AnIngest:
         self.written = b""
         self.abandoned = False
 
-    def open_file(self, origin):
+    def open_file(self, origin, *, is_kept_already):
+        assert is_kept_already
         self.origin = origin
         return self
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,7 @@ from filmroom.dimse.items import Role
 from filmroom.dimse.messages import CFindRequest, CMoveRequest, answer
 from filmroom.dimse.server import Server, ServerSettings
 from filmroom.pixel.errors import Undecodable
+from filmroom.services import query_retrieve
 from filmroom.services.move import Sending
 from filmroom.services.peers import AddressBook
 from filmroom.services.provider import Provider, Settings
@@ -285,6 +287,22 @@ async def test_every_match_is_one_pending_response(house):
         "1.2.5",
     ]
     assert {get_text(ds, 0x00080054) for ds in found} == {"FILMROOM"}
+
+
+@pytest.mark.parametrize(("count", "inline"), [(10, True), (5000, False)])
+async def test_a_list_of_thousands_is_not_read_on_the_event_loop(house, monkeypatch, count, inline):
+    threads = []
+    read_find = query_retrieve.read_find
+
+    def noted(*arguments, **options):
+        threads.append(threading.current_thread())
+        return read_find(*arguments, **options)
+
+    monkeypatch.setattr(query_retrieve, "read_find", noted)
+    wanted = "\\".join(f"1.2.{number}" for number in range(count))
+    answers = await find(await house(), f"StudyInstanceUID={wanted}")
+    assert [response.status for response, _ in answers] == [0x0000]
+    assert (threads == [threading.current_thread()]) is inline
 
 
 async def test_keys_we_do_not_support_are_admitted(house):
