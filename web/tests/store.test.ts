@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { kindOf } from '../src/dicomweb/part10';
-import { batches, multipart, outcomes, type Outgoing } from '../src/dicomweb/store';
+import { batches, multipart, outcomes, readAnswer, reasonText, type Outgoing } from '../src/dicomweb/store';
 
 const outgoing = (path: string, sopInstanceUid: string, bytes = 3): Outgoing => ({
   path, sopInstanceUid, file: new Blob([new Uint8Array(bytes)]),
@@ -73,5 +73,17 @@ describe('the outcome', () => {
   it('keeps a warning', () => {
     const answer = { '00081199': { Value: [{ '00081155': { Value: ['1.1'] }, '00081196': { Value: [0xb000] } }] } };
     expect(outcomes([outgoing('a', '1.1')], answer)[0]!.result).toBe('warning');
+  });
+  it('is told when nothing was stored, as well', () => {
+    const body = JSON.stringify({ '00081198': { Value: [{ '00081197': { Value: [0xc000] } }] } });
+    expect(readAnswer(body, [outgoing('a', '1.1')])![0]!.why).toBe('not readable as DICOM');
+  });
+  it.each([['{"detail": "sign in first"}'], ['null'], ['[]'], ['<html>'], ['']])('is not looked for in %s', body => {
+    expect(readAnswer(body, files)).toBeNull();
+  });
+  it('has words for every reason that our server gives', () => {
+    for (const code of [0x0110, 0x0122, 0x0124, 0xa700, 0xa900, 0xb000, 0xb00e, 0xc000]) {
+      expect(reasonText(code)).not.toContain('refused it');
+    }
   });
 });

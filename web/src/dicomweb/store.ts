@@ -56,9 +56,10 @@ const REASONS: Record<number, string> = {
   0x0131: 'the transfer syntax is not supported',
   0xa700: 'the server is out of space',
   0xa900: 'its content does not match what it claims to be',
-  0xb000: 'stored, but some values were changed',
+  0xb000: 'stored; other content held under this UID before was set aside',
   0xb006: 'stored, but some elements were left out',
   0xb007: 'stored, but it does not match its kind',
+  0xb00e: 'other content is held under this UID and was kept; this was set aside for the operator',
   0xc000: 'not readable as DICOM',
   0xc122: 'the transfer syntax is not supported',
 };
@@ -119,7 +120,7 @@ export function send(
     request.upload.onprogress = event => sent(event.loaded);
     request.onload = () => {
       if (request.status === 401) reject(new Error('signed out'));
-      else resolve(readAnswer(request, files) ?? all(words(request.responseText) || `the server answered ${request.status}`));
+      else resolve(readAnswer(request.responseText, files) ?? all(words(request.responseText) || `the server answered ${request.status}`));
     };
     request.onerror = () => resolve(all('the connection broke; send it again'));
     request.onabort = () => resolve(all('stopped before it was sent'));
@@ -129,10 +130,10 @@ export function send(
   });
 }
 
-function readAnswer(request: XMLHttpRequest, files: readonly Outgoing[]): Outcome[] | null {
-  if (![200, 202, 409].includes(request.status)) return null;
+/** What a Store Instances Response says, whatever its status (400 comes with one too); null for any other body. */
+export function readAnswer(body: string, files: readonly Outgoing[]): Outcome[] | null {
   try {
-    const parsed = JSON.parse(request.responseText) as Item | Item[];
+    const parsed = JSON.parse(body) as Item | Item[] | null;
     const answer = Array.isArray(parsed) ? parsed[0] : parsed;
     return answer && (answer['00081199'] || answer['00081198']) ? outcomes(files, answer) : null;
   } catch {
