@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from filmroom.archive.digest import Digest
 from filmroom.archive.errors import ArchiveError, Conflict, Unavailable
 from filmroom.archive.records import Held, NewInstance, Origin, Outcome, Stored
 from filmroom.archive.stores import Blobs, Index, Staged
@@ -42,6 +43,7 @@ class Job:
 
     staged: Staged
     instance: NewInstance
+    digest: Digest
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Stored]
     answer: Stored | ArchiveError | None = None
@@ -50,6 +52,13 @@ class Job:
     @property
     def uid(self) -> str:
         return self.instance.instance.uid
+
+    def take_digest(self) -> None:
+        """Complete the location; idempotent."""
+        location = self.instance.location
+        if not location.digest:
+            digest = self.digest.finish(self.staged, location.data_set_offset)
+            self.instance = replace(self.instance, location=replace(location, digest=digest))
 
     @property
     def outcome(self) -> str:
@@ -112,10 +121,13 @@ class Committer:
         """How many instances wait for their turn."""
         return self._queue.qsize()
 
-    async def commit(self, staged: Staged, instance: NewInstance) -> Stored:
-        """Return when `instance` is durable; raises ArchiveError when it is not."""
+    async def commit(self, staged: Staged, instance: NewInstance, digest: Digest) -> Stored:
+        """Return when `instance` is durable; raises ArchiveError when it is not.
+
+        `digest` is finished here, while the disk is writing.
+        """
         loop = asyncio.get_running_loop()
-        job = Job(staged, instance, loop, loop.create_future())
+        job = Job(staged, instance, digest, loop, loop.create_future())
         self._queue.put(job)
         return await job.future
 
@@ -162,6 +174,8 @@ class Committer:
     def _commit(self, batch: list[Job]) -> None:
         started = time.perf_counter()
         try:
+            for job in batch:
+                job.take_digest()
             self._commit_batch(batch)
         except ArchiveError as error:
             self._answer_rest(batch, error)

@@ -14,9 +14,10 @@ from filmroom.archive.errors import Unavailable
 from filmroom.archive.examine import INFLATED_BYTES
 from filmroom.archive.records import Handle
 from filmroom.archive.retrieve import OpenFile, Retriever
+from filmroom.dicom.deflated import inflate
 from filmroom.dicom.elements import read_data_set
 from filmroom.dicom.errors import Malformed
-from filmroom.dicom.scan import Scan, inflate, scan
+from filmroom.dicom.scan import Scan, scan
 from filmroom.dicom.uids import (
     EXPLICIT_VR_BE,
     EXPLICIT_VR_LE,

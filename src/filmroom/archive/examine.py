@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from filmroom.archive.errors import Unintelligible
-from filmroom.dicom import frames
+from filmroom.archive.stores import Staged
+from filmroom.dicom import deflated, frames
 from filmroom.dicom.errors import Malformed, NeedMore
-from filmroom.dicom.scan import Scan, check_rest, inflate, scan
+from filmroom.dicom.scan import Buffer, Scan, check_rest, scan
 from filmroom.dicom.uids import TRANSFER_SYNTAXES
 
 INFLATED_BYTES = 256 * 1024 * 1024  # most that a deflated data set may become
 
 
-def examine(head: bytes, whole: memoryview, transfer_syntax_uid: str) -> tuple[Scan, bytes]:
+def examine(
+    head: bytes, whole: memoryview, transfer_syntax_uid: str, room: Callable[[], Staged]
+) -> tuple[Scan, bytes]:
     """Return the header's scan and the frame table (empty when there are no frames).
 
     head: the first bytes of `whole`, already in memory; a header that does not fit into
-    them is scanned in `whole`. Raises Unintelligible when the bytes are not a complete
-    data set in that transfer syntax.
+    them is scanned in `whole`. room: where a deflated data set is inflated to, so that
+    memory does not grow with it. Raises Unintelligible when the bytes are not a complete
+    data set in that transfer syntax, Unavailable when there is no room.
     """
     try:
         if TRANSFER_SYNTAXES[transfer_syntax_uid].deflated:
-            data_set = inflate(whole, INFLATED_BYTES)
-            found = scan(data_set, transfer_syntax_uid, complete=True)
-            check_rest(found, data_set)
-            return found, b""
+            return _examine_inflated(whole, transfer_syntax_uid, room()), b""
         try:
             found = scan(head, transfer_syntax_uid, complete=len(head) >= len(whole))
         except NeedMore:
@@ -33,3 +36,15 @@ def examine(head: bytes, whole: memoryview, transfer_syntax_uid: str) -> tuple[S
     except Malformed as error:
         raise Unintelligible(str(error)) from error
     return found, table.to_bytes() if table is not None else b""
+
+
+def _examine_inflated(whole: memoryview, transfer_syntax_uid: str, room: Staged) -> Scan:
+    try:
+        for piece in deflated.pieces(whole, INFLATED_BYTES):
+            room.write(piece)
+        data_set: Buffer = room.view()
+        found = scan(data_set, transfer_syntax_uid, complete=True)
+        check_rest(found, data_set)
+        return found
+    finally:
+        room.discard()

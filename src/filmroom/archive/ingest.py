@@ -8,12 +8,12 @@ does not grow with the object.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from dataclasses import dataclass, replace
 
 from filmroom.archive.committer import Committer
 from filmroom.archive.describe import Described, Describer
+from filmroom.archive.digest import Digest
 from filmroom.archive.errors import ArchiveError, Conflict, Unintelligible
 from filmroom.archive.examine import examine
 from filmroom.archive.records import Location, NewInstance, Origin, Stored
@@ -103,7 +103,7 @@ class Intake:
         self._expected = expected
         self._transfer_syntax_uid = transfer_syntax_uid
         self._received_at = ingest._clock.now()
-        self._digest = hashlib.sha256()
+        self._digest = Digest()
         self._head = bytearray()
         self._scan: Scan | None = None
         self._meta = bytearray() if not transfer_syntax_uid else None  # a file's, until parsed
@@ -175,8 +175,9 @@ class Intake:
         if self._data_set_offset == 0 and self._failure is None and not self._begin_late():
             self._early += data
             return
-        self._digest.update(data)
-        self._written().write(data)
+        staged = self._written()
+        staged.write(data)
+        self._digest.follow(staged, self._data_set_offset, data)
 
     def _begin_late(self, *, final: bool = False) -> bool:
         """Write our meta header once the data set has named the instance.
@@ -233,7 +234,6 @@ class Intake:
     def _flush_early(self) -> None:
         early, self._early = self._early, bytearray()
         if early:
-            self._digest.update(early)
             self._written().write(bytes(early))
 
     def _fail(self, message: str) -> None:
@@ -257,6 +257,7 @@ class Intake:
         """
         try:
             staged = self._written()
+            staged.begin_write_back()
             if staged.size > EXAMINED_INLINE or self._is_deflated():
                 loop = asyncio.get_running_loop()
                 instance = await loop.run_in_executor(None, self._examine)
@@ -269,7 +270,7 @@ class Intake:
             self.abandon()
             raise
         self._staged = None  # the committer's from here on
-        return await self._ingest._committer.commit(staged, instance)
+        return await self._ingest._committer.commit(staged, instance, self._digest)
 
     def abandon(self) -> None:
         """Forget everything; safe to call at any time, any number of times."""
@@ -332,7 +333,7 @@ class Intake:
             self._written().size,
             self._data_set_offset,
             found.header_bytes,
-            self._digest.digest(),
+            b"",  # taken by the committer
             self._transfer_syntax_uid,
         )
         return NewInstance(

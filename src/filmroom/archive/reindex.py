@@ -84,7 +84,8 @@ def read_back(blobs: Blobs, key: str, describer: Describer) -> NewInstance:
     except (Malformed, NeedMore) as error:
         raise Unintelligible("no File Meta Information") from error
     whole = content[meta.data_set_offset :]
-    found, frame_table = examine(bytes(whole[:_HEAD_BYTES]), whole, meta.transfer_syntax_uid)
+    head = bytes(whole[:_HEAD_BYTES])
+    found, frame_table = examine(head, whole, meta.transfer_syntax_uid, blobs.stage)
     described = describer.describe(found)
     location = Location(
         key,

@@ -22,9 +22,10 @@ from filmroom.archive.metadata import Metadata, MetadataShelf, header_json
 from filmroom.archive.records import Handle, Selection
 from filmroom.archive.stores import Blobs, Index
 from filmroom.dicom import dicomjson, frames
+from filmroom.dicom.deflated import inflate
 from filmroom.dicom.errors import Malformed, NeedMore
 from filmroom.dicom.frames import FrameTable
-from filmroom.dicom.scan import inflate, scan
+from filmroom.dicom.scan import scan
 from filmroom.dicom.uids import EXPLICIT_VR_LE, TRANSFER_SYNTAXES
 
 _BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
@@ -140,15 +141,15 @@ class Retriever:
         """The data set from its start up to the pixel data, inflated when deflated."""
         location = handle.location
         if TRANSFER_SYNTAXES[location.transfer_syntax_uid].deflated:
-            return self._inflated(handle)[: location.header_bytes]
+            return self._inflated(handle, location.header_bytes)
         return self._blobs.read(location.key, location.data_set_offset, location.header_bytes)
 
-    def _inflated(self, handle: Handle) -> bytes:
+    def _inflated(self, handle: Handle, first: int | None = None) -> bytes:
         location = handle.location
         offset = location.data_set_offset
         data = self._blobs.read(location.key, offset, location.size_bytes - offset)
         try:
-            return inflate(data, INFLATED_BYTES)
+            return inflate(data, INFLATED_BYTES, first=first)
         except Malformed as error:
             raise Unavailable("the stored file is damaged", detail=str(error)) from error
 

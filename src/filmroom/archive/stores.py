@@ -168,6 +168,10 @@ class Staged(Protocol):
         """Read back what was written."""
         ...
 
+    def begin_write_back(self) -> None:
+        """Let the disk begin on what was written; does not wait, never raises."""
+        ...
+
     def view(self) -> bytes | mmap.mmap:
         """All that was written as one buffer, not read into memory."""
         ...

@@ -2,8 +2,8 @@
 
 A staged blob is an unnamed file (O_TMPFILE) where the file system has them, so a crash
 leaves nothing behind; elsewhere it is a named file under tmp/ that the next start removes.
-Sealing a batch starts the write-back of all files first and then syncs each, which takes
-half the time of syncing one after the other; then the names are linked (a link never
+The write-back of each begins as soon as it is whole (`begin_write_back`), so that a batch is
+synced in half the time of one after the other; then the names are linked (a link never
 replaces an existing file) and every folder that got a new entry is synced once.
 """
 
@@ -66,6 +66,11 @@ class StagedFile:
     def read(self, offset: int, length: int) -> bytes:
         """Read back what was written."""
         return os.pread(self.fd, length, offset)
+
+    def begin_write_back(self) -> None:
+        """Let the disk begin, where the system has a call for it."""
+        if self.fd >= 0 and callable(_begin_write_back):
+            _begin_write_back(self.fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
     def view(self) -> mmap.mmap | bytes:
         """The whole file as a buffer, without reading it into memory."""
@@ -138,9 +143,6 @@ class FilesystemBlobs:
     def seal(self, staged: Sequence[tuple[Staged, str]]) -> list[Exception | None]:
         """Make blobs durable under their keys; see archive.stores.Blobs.seal."""
         files = [(file, key) for file, key in staged if isinstance(file, StagedFile)]
-        if callable(_begin_write_back):
-            for file, _ in files:
-                _begin_write_back(file.fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
         results: list[Exception | None] = []
         for file, key in files:
             try:
