@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 PASSWORD = "bench-marks-on-the-bench"
 
@@ -36,7 +37,7 @@ class Server:
 
     name = ""
     ae_title = "ANY"
-    auth: tuple[str, str] | None = None
+    auth: ClassVar[tuple[str, str] | None] = None
 
     @property
     def dicomweb(self) -> str:
@@ -137,6 +138,7 @@ class Orthanc(Server):
             "HttpPort": self.http_port,
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
+            "TcpNoDelay": True,
             "DicomModalities": {"bench": ["BENCH", "127.0.0.1", 1]},
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }

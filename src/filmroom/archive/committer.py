@@ -103,6 +103,7 @@ class Committer:
         self._quarantine_max_bytes = quarantine_max_bytes
         self._quarantine_room = quarantine_max_bytes
         self._recount_at = 0.0
+        self._doubtful: set[str] = set()  # keys of bytes that may or may not have rows
         self._queue: queue.SimpleQueue[Job | Refusal | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
@@ -112,9 +113,15 @@ class Committer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Commit what is waiting, then end."""
+        """Commit what is waiting, then end. Harmless when it was never started."""
         self._queue.put(None)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def is_tidy(self) -> bool:
+        """Whether every file is known to have its row; else the next start has to look."""
+        return not self._doubtful
 
     @property
     def waiting(self) -> int:
@@ -195,6 +202,7 @@ class Committer:
 
     def _commit_batch(self, batch: list[Job]) -> None:
         held = self._index.held([job.uid for job in batch])
+        self._settle_doubts()
         first: dict[str, Job] = {}
         later: list[Job] = []
         for job in batch:
@@ -259,15 +267,20 @@ class Committer:
                 self._lost_race(job)
 
     def _unseal(self, jobs: Iterable[Job]) -> None:
-        """Take back bytes whose rows failed; the start-up sweep gets what this misses.
+        """Take back bytes whose rows failed.
 
         A failed COMMIT may have been done all the same (its answer was lost): the index is
         asked, and while it does not say, the bytes stay.
         """
-        keys = [job.instance.location.key for job in jobs]
+        self._doubtful.update(job.instance.location.key for job in jobs)
         with contextlib.suppress(ArchiveError):
-            for key in set(keys) - self._index.known_keys(keys):
+            self._settle_doubts()
+
+    def _settle_doubts(self) -> None:
+        if self._doubtful:
+            for key in self._doubtful - self._index.known_keys(list(self._doubtful)):
                 self._blobs.remove(key)
+            self._doubtful.clear()
 
     def _lost_race(self, job: Job) -> None:
         held = self._index.held([job.uid])[job.uid]

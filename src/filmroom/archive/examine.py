@@ -8,7 +8,8 @@ from filmroom.archive.errors import Unintelligible
 from filmroom.archive.stores import Staged
 from filmroom.dicom import deflated, frames
 from filmroom.dicom.errors import Malformed, NeedMore
-from filmroom.dicom.scan import Buffer, Scan, check_rest, scan
+from filmroom.dicom.notation import Buffer
+from filmroom.dicom.scan import Scan, check_rest, scan
 from filmroom.dicom.uids import TRANSFER_SYNTAXES
 
 INFLATED_BYTES = 256 * 1024 * 1024  # most that a deflated data set may become

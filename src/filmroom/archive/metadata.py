@@ -19,6 +19,8 @@ from filmroom.dicom.errors import Malformed
 log = logging.getLogger(__name__)
 
 COMPRESSION = 6
+KEPT_EVENTS = 100_000  # nobody who follows the events is expected to be further behind
+TIDY_SECONDS = 600.0
 AT_ONCE = 100  # series that are looked up together
 
 Header = Callable[[Handle], bytes]
@@ -124,9 +126,10 @@ class Settler:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the series in hand."""
+        """End after the series in hand. Harmless when it was never started."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def settle(self) -> int:
         """Make what is due; returns how many series were made."""
@@ -151,9 +154,13 @@ class Settler:
 
     def _run(self) -> None:
         pause = 1.0
+        tidy_at = self._clock.now()
         while not self._ended.wait(pause):
             try:
                 made = self.settle()
+                if self._clock.now() >= tidy_at:
+                    self._index.trim_events(KEPT_EVENTS)
+                    tidy_at = self._clock.now() + TIDY_SECONDS
             except Exception:
                 log.exception("looking for quiet series failed")
                 made = 0

@@ -99,6 +99,10 @@ class Index(Protocol):
         """(study, series) with no blob whose last instance came before that instant."""
         ...
 
+    def trim_events(self, keep: int) -> None:
+        """Drop all events but about the newest `keep`."""
+        ...
+
     # -- quarantine -----------------------------------------------------------------------
     def quarantine(
         self,

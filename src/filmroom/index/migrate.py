@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
+from filmroom.archive.errors import Refused
 from filmroom.index.engine import Engine
 
 _STEP = re.compile(r"(\d{3})_((?:pre_|post_)?[a-z0-9_]+)\.(sqlite|postgres)\.sql\Z")
@@ -20,7 +21,7 @@ _VERSIONS = """CREATE TABLE IF NOT EXISTS schema_version (
 )"""
 
 
-class SchemaTooNew(RuntimeError):
+class SchemaTooNew(Refused):
     """The index was made by a later filmroom; this one would not understand it."""
 
 

@@ -308,6 +308,10 @@ class SqlIndex:
         """Drop events that everybody has seen."""
         self._write("forget_events", up_to_id=up_to_id)
 
+    def trim_events(self, keep: int) -> None:
+        """Drop all but about the newest `keep`."""
+        self._write("trim_events", keep=keep)
+
     # -- quarantine --------------------------------------------------------------------------
     def quarantine(
         self,

@@ -154,6 +154,14 @@ def test_an_event_is_written_for_each_new_instance(index):
     assert index.events() == [events[3]]
 
 
+def test_events_that_nobody_took_are_trimmed(index):
+    index.trim_events(2)
+    index.add(a_series("1", "1.1", 5))
+    newest = [event.id for event in index.events()][-2:]
+    index.trim_events(2)
+    assert [event.id for event in index.events()] == newest
+
+
 def test_a_replaced_instance_has_new_bytes_and_the_same_place(index):
     index.add(a_series("1", "1.1", 2))
     index.put_series_metadata("1", "1.1", SeriesMetadata(b"x", "e", 2))

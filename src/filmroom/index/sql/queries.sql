@@ -130,6 +130,9 @@ SELECT id, kind, body, created_at FROM event WHERE id > :after_id ORDER BY id LI
 -- name: forget_events
 DELETE FROM event WHERE id <= :up_to_id;
 
+-- name: trim_events
+DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - :keep;
+
 -- name: instance_to_replace
 SELECT i.series, i.size_bytes, e.study, e.series_instance_uid, s.study_instance_uid
   FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
