@@ -1,4 +1,4 @@
-"""Put the built front-end into the wheel, so that whoever installs it never needs Node.
+"""Put the manual and the built front-end into the wheel: whoever installs it never needs Node.
 
 FILMROOM_SKIP_FRONTEND=1 builds a server without pages; so does a machine without Node, with a
 warning. Editable installs are left alone: `make env` builds the pages where they are served from.
@@ -29,7 +29,10 @@ class FrontendHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """`version` is `standard` or `editable`."""
-        if version == "editable" or not self._wanted(self.target_name):
+        if version == "editable":
+            return
+        build_data["force_include"]["docs"] = "filmroom/manual"
+        if not self._wanted(self.target_name):
             return
         frontend = self._frontend()
         complete = frontend.CONSOLE.exists() and frontend.OHIF.exists()

@@ -24,6 +24,7 @@ from filmroom.asgi.compress import Gzip
 from filmroom.asgi.door import Door
 from filmroom.asgi.gate import Gate, TooLarge, too_large
 from filmroom.asgi.headers import SecurityHeaders
+from filmroom.asgi.manual import FOLDERS, Manual
 from filmroom.asgi.openapi import describe
 from filmroom.asgi.pages import STATIC, Pages
 from filmroom.console import operations, people, session
@@ -122,6 +123,7 @@ def create_app(
         *session.routes(sign_in, settings.http, about),
         *people.routes(sign_in, clock),
         *operations.routes(archive, settings.peer_records, settings.blobs_folder / "quarantine"),
+        *Manual(*FOLDERS).routes(),
     ]
     routes.append(_openapi(routes))
     routes += pages.routes()

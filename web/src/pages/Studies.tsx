@@ -32,6 +32,7 @@ export function Studies() {
       <header className="bar">
         <Mark />
         <span className="spring" />
+        <a href="/docs/">Manual</a>
         {session.user && <span className="who">{session.user}</span>}
         <button type="button" className="quiet" onClick={leave}>Sign out</button>
       </header>
