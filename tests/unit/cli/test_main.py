@@ -1,13 +1,17 @@
 """The command line: what it prints, what it returns, and that it keeps secrets."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from filmroom.cli.main import app
+from filmroom.cli.main import app, register_tools
 from filmroom.config import Settings
 from filmroom.node import Storeroom
 from instances import an_instance
@@ -207,3 +211,24 @@ def test_help_tells_the_defaults():
     shown = CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200"}).output
     for default in ("./filmroom-data", "11112", "8080", "127.0.0.1", "FILMROOM"):
         assert f"default: {default}" in shown
+
+
+def commands_in_the_manual():
+    root = Path(__file__).parents[3]
+    for page in (root / "README.md", *sorted((root / "docs").rglob("*.md"))):
+        blocks = "".join(re.findall(r"^```(?:sh|ini)$.*?^```$", page.read_text(), re.M | re.S))
+        for line in re.findall(r"^(?:ExecStart=\S*/)?(filmroom [a-z].*)$", blocks, re.M):
+            yield pytest.param(line, id=f"{page.name}: {line[:40]}")
+
+
+@pytest.mark.parametrize("line", commands_in_the_manual())
+def test_every_command_in_the_manual_is_one(line):
+    register_tools()
+    groups, alternatives = get_command(app).commands, line.removeprefix("filmroom ").split(" | ")
+    for alternative in alternatives:
+        first, *words = shlex.split(alternative, comments=True)
+        if first in groups and hasattr(groups[first], "commands"):
+            groups, first = groups[first].commands, words.pop(0)
+        assert first in groups
+        options = {text for parameter in groups[first].params for text in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= options
