@@ -123,7 +123,7 @@ class Storeroom:
         self.committer.stop()
         self.index.close()
         self.blobs.close()
-        if self._is_whole:
+        if self._is_whole and self.committer.is_tidy:
             self._mark.unlink(missing_ok=True)
         os.close(self._lock)
 
@@ -279,8 +279,8 @@ async def _serve(node: Node) -> int:
         loop.add_signal_handler(number, ending.set)
     try:
         await node.start()
-    except OSError as error:
-        print(f"filmroom: cannot listen: {error}", file=sys.stderr)
+    except (OSError, ArchiveError) as error:
+        print(f"filmroom: cannot start: {error}", file=sys.stderr)
         await node.stop()
         return 1
     print(_welcome(node), flush=True)

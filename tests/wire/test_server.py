@@ -385,8 +385,8 @@ async def test_beyond_the_limit_an_association_is_rejected_at_once(serve, limit)
         await connect(server)
     assert time.monotonic() - started < 1
     assert (caught.value.result, caught.value.source, caught.value.reason) == (2, 3, 2)
-    if limit == "max_per_peer":
-        await (await connect(server, calling="OTHER")).release()
+    with pytest.raises(AssociationRejected):  # another AE title is no other peer
+        await connect(server, calling="OTHER")
     await first.release()
     await until(lambda: server.association_count < 2)
     await (await connect(server)).release()

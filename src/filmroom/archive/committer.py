@@ -19,14 +19,15 @@ from enum import StrEnum
 
 from filmroom.archive.digest import Digest
 from filmroom.archive.errors import ArchiveError, Conflict, Unavailable
+from filmroom.archive.quarantine import Quarantine
 from filmroom.archive.records import Held, NewInstance, Origin, Outcome, Stored
 from filmroom.archive.stores import Blobs, Index, Staged
 
 log = logging.getLogger(__name__)
 
 OTHER_CONTENT = "other content under a held SOP Instance UID"
+REPLACED = "replaced by other content under the same SOP Instance UID"
 LARGEST_BATCH = 64
-RECOUNT_SECONDS = 5.0  # between two looks whether an operator has made room in quarantine
 
 
 class Duplicates(StrEnum):
@@ -100,16 +101,14 @@ class Committer:
         self._duplicates = duplicates
         self._observe = observe
         self._stored = stored
-        self._quarantine_max_bytes = quarantine_max_bytes
-        self._quarantine_room = quarantine_max_bytes
-        self._recount_at = 0.0
+        self._quarantine = Quarantine(index, blobs, quarantine_max_bytes)
         self._doubtful: set[str] = set()  # keys of bytes that may or may not have rows
         self._queue: queue.SimpleQueue[Job | Refusal | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
     def start(self) -> None:
-        """Begin; the room left in quarantine is what the files there have not taken."""
-        self._count_quarantine()
+        """Begin."""
+        self._quarantine.count()
         self._thread.start()
 
     def stop(self) -> None:
@@ -185,20 +184,21 @@ class Committer:
                 job.take_digest()
             self._commit_batch(batch)
         except ArchiveError as error:
-            self._answer_rest(batch, error)
+            self._give_up(batch, error)
         except Exception:
             log.exception("committing failed; nobody in this batch was told of success")
-            self._answer_rest(batch, Unavailable("storing failed"))
+            self._give_up(batch, Unavailable("storing failed"))
         for job in batch:
             if not isinstance(job.answer, Stored):
                 job.staged.discard()
         _answer(batch)
         self._observe(batch, time.perf_counter() - started)
 
-    @staticmethod
-    def _answer_rest(batch: Iterable[Job], error: ArchiveError) -> None:
-        for job in batch:
-            job.answer = job.answer or error
+    def _give_up(self, batch: Iterable[Job], error: ArchiveError) -> None:
+        rest = [job for job in batch if job.answer is None]
+        self._unseal(rest)
+        for job in rest:
+            job.answer = error
 
     def _commit_batch(self, batch: list[Job]) -> None:
         held = self._index.held([job.uid for job in batch])
@@ -210,7 +210,7 @@ class Committer:
                 try:
                     self._settle_duplicate(job, held[job.uid])
                 except ArchiveError as error:  # this one's trouble, nobody else's
-                    job.answer = error
+                    self._give_up([job], error)
             elif job.uid in first:
                 later.append(job)
             else:
@@ -251,14 +251,14 @@ class Committer:
         except Conflict as error:
             if len(jobs) > 1:
                 for job in jobs:
-                    self._add_rows([job])
+                    try:
+                        self._add_rows([job])
+                    except ArchiveError as trouble:
+                        self._give_up([job], trouble)
                 return
             jobs[0].answer = error
             self._set_aside_sealed(jobs[0], error.message)
             return
-        except BaseException:
-            self._unseal(jobs)
-            raise
         for job, new in zip(jobs, added, strict=True):
             if new:
                 job.answer = stored(job.instance, Outcome.NEW)
@@ -267,14 +267,18 @@ class Committer:
                 self._lost_race(job)
 
     def _unseal(self, jobs: Iterable[Job]) -> None:
-        """Take back bytes whose rows failed.
+        """Take back bytes, if there are any yet, whose rows failed.
 
         A failed COMMIT may have been done all the same (its answer was lost): the index is
         asked, and while it does not say, the bytes stay.
         """
         self._doubtful.update(job.instance.location.key for job in jobs)
-        with contextlib.suppress(ArchiveError):
+        try:
             self._settle_doubts()
+        except ArchiveError as error:
+            log.warning("files are left without a row for now", extra={"detail": error.detail})
+        except Exception:
+            log.exception("files are left without a row for now")
 
     def _settle_doubts(self) -> None:
         if self._doubtful:
@@ -290,8 +294,7 @@ class Committer:
                 self._blobs.remove(key)
             job.answer = stored(job.instance, Outcome.SAME)
             return
-        kept = self._blobs.quarantine_sealed(key)
-        self._remember(kept, OTHER_CONTENT, job)
+        self._quarantine.keep_sealed(key, OTHER_CONTENT, job.instance)
         job.answer = stored(job.instance, Outcome.KEPT_FIRST)
 
     # -- duplicates ----------------------------------------------------------------------------
@@ -306,9 +309,9 @@ class Committer:
             job.answer = Conflict("other content is held under this SOP Instance UID")
         elif self._duplicates is Duplicates.REPLACE and _same_place(job.instance, held):
             self._replace(job, held)
-        elif self._has_room(job.instance.location.size_bytes):
-            kept = self._blobs.quarantine(job.staged)
-            self._remember(kept, OTHER_CONTENT, job)
+        elif self._quarantine.has_room(job.staged.size):
+            new = job.instance
+            self._quarantine.keep(job.staged, OTHER_CONTENT, job.uid, new.origin, new.received_at)
             job.answer = stored(job.instance, Outcome.KEPT_FIRST)
         else:
             job.answer = Conflict("other content is held under this UID, and quarantine is full")
@@ -338,68 +341,34 @@ class Committer:
         if failure is not None:
             job.answer = failure
             return
-        try:
-            self._index.replace(job.instance)
-        except BaseException:
-            self._unseal([job])
-            raise
+        self._index.replace(job.instance)
         self._stored(job.instance)
         job.answer = stored(job.instance, Outcome.REPLACED)
         try:
-            old = self._blobs.quarantine_sealed(held.key)
-            self._remember(old, "replaced by other content under the same SOP Instance UID", job)
+            self._quarantine.keep_sealed(held.key, REPLACED, job.instance)
         except ArchiveError as error:
             extra = {"key": held.key, "detail": error.detail}
             log.warning("a replaced file was not put into quarantine", extra=extra)
 
     # -- quarantine ------------------------------------------------------------------------------
-    def _remember(self, key: str, reason: str, job: Job) -> None:
-        instance = job.instance
-        self._index.quarantine(
-            key,
-            reason,
-            job.uid,
-            instance.origin,
-            instance.location.size_bytes,
-            instance.received_at,
-        )
-        self._quarantine_room -= instance.location.size_bytes
-
-    def _count_quarantine(self) -> None:
-        held = sum(q.size_bytes for q in self._index.quarantined(100_000))
-        self._quarantine_room = self._quarantine_max_bytes - held
-
-    def _has_room(self, size_bytes: int) -> bool:
-        """Whether quarantine can take a file; an operator may have emptied it meanwhile."""
-        if size_bytes > self._quarantine_room and time.monotonic() >= self._recount_at:
-            self._recount_at = time.monotonic() + RECOUNT_SECONDS
-            self._count_quarantine()
-            if size_bytes > self._quarantine_room:
-                log.warning("quarantine is full: what is refused is not kept")
-        return size_bytes <= self._quarantine_room
-
     def _set_aside_sealed(self, job: Job, reason: str) -> None:
         key = job.instance.location.key
-        if self._has_room(job.instance.location.size_bytes):
-            self._remember(self._blobs.quarantine_sealed(key), reason, job)
+        if self._quarantine.has_room(job.instance.location.size_bytes):
+            self._quarantine.keep_sealed(key, reason, job.instance)
         else:
             self._blobs.remove(key)
 
     def _set_aside(self, refusal: Refusal) -> None:
         """Keep a refused file while quarantine has room; a flood of rubbish is not kept."""
-        size = refusal.staged.size
         try:
-            if size and self._has_room(size):
-                key = self._blobs.quarantine(refusal.staged)
-                self._index.quarantine(
-                    key,
+            if refusal.staged.size and self._quarantine.has_room(refusal.staged.size):
+                self._quarantine.keep(
+                    refusal.staged,
                     refusal.reason,
-                    refusal.claimed_uid[:64],
+                    refusal.claimed_uid,
                     refusal.origin,
-                    size,
                     refusal.received_at,
                 )
-                self._quarantine_room -= size
         except ArchiveError as error:
             log.warning("could not quarantine a file", extra={"detail": error.detail})
         except Exception:

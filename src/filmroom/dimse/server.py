@@ -55,7 +55,7 @@ class ServerSettings:
     idle_seconds: float = 300.0  # without a byte from an associated peer, or read by it
     answer_seconds: float = 120.0  # for an answer to a sub-operation of C-GET
     max_associations: int = 2048
-    max_per_peer: int = 256  # associations per calling AE title and address
+    max_per_peer: int = 256  # associations per address; an AE title is only a claim
     max_connections: int = 8192  # beyond it the oldest stranger has to go
     backlog: int = 1024
     ssl: ssl.SSLContext | None = None
@@ -81,7 +81,7 @@ class Server:
         self._strangers: dict[ServerLink, int] = {}  # in the order they came; bytes kept of each
         self._stranger_bytes = 0
         self._associations: set[ServerLink] = set()
-        self._per_peer: Counter[tuple[str, str]] = Counter()
+        self._per_peer: Counter[str] = Counter()
 
     @property
     def port(self) -> int:
@@ -170,33 +170,33 @@ class Server:
             policy = self.provider.policy(calling, called, address)
             if isinstance(policy, Reject):
                 return policy
-            if self._is_full((calling, address)):
+            if self._is_full(address):
                 return LOCAL_LIMIT_EXCEEDED
             return negotiate(proposal, policy)
         except Exception:
             log.exception("an association from %s could not be negotiated", address)
             return TEMPORARY_CONGESTION
 
-    def _is_full(self, peer: tuple[str, str]) -> bool:
+    def _is_full(self, address: str) -> bool:
         total, each = self.settings.max_associations, self.settings.max_per_peer
         return bool(
-            (total and len(self._associations) >= total) or (each and self._per_peer[peer] >= each)
+            (total and len(self._associations) >= total)
+            or (each and self._per_peer[address] >= each)
         )
 
     def associated(self, link: ServerLink, info: AssociationInfo) -> None:
         """An association was accepted."""
         self.left(link)
         self._associations.add(link)
-        self._per_peer[info.calling_ae_title, info.address] += 1
+        self._per_peer[info.address] += 1
         self.observer.associated(info)
 
     def ended(self, link: ServerLink, info: AssociationInfo, how: str) -> None:
         """An association ended, if not yet its connection."""
         self._associations.discard(link)
-        peer = info.calling_ae_title, info.address
-        self._per_peer[peer] -= 1
-        if self._per_peer[peer] <= 0:
-            del self._per_peer[peer]
+        self._per_peer[info.address] -= 1
+        if self._per_peer[info.address] <= 0:
+            del self._per_peer[info.address]
         self.observer.ended(info, how)
 
 

@@ -84,7 +84,43 @@ async def test_bytes_stay_while_the_index_cannot_say_whether_it_has_them(room, m
         with pytest.raises(Unavailable):
             await put(room, ds)
     assert len(room.files()) == 1
-    assert (await put(room, ds)).outcome is Outcome.NEW
+    assert not room.committer.is_tidy
+    assert (await put(room, a_data_set())).outcome is Outcome.NEW
+    assert len(room.files()) == 1  # the index could say: that of the first is gone
+    assert room.committer.is_tidy
+
+
+async def test_no_file_stays_when_one_of_a_batch_conflicts_and_then_the_index_fails(
+    room, monkeypatch
+):
+    held, other = a_data_set(), a_data_set()
+    await put(room, held)
+    other.SeriesInstanceUID = held.SeriesInstanceUID
+    add = room.index.add
+
+    def failing(batch):
+        if len(batch) == 1 and batch[0].instance.uid != other.SOPInstanceUID:
+            raise Unavailable("database is gone")
+        return add(batch)
+
+    hold, started = threading.Event(), threading.Event()
+    asked = room.index.held
+
+    def slowly(uids):
+        started.set()
+        hold.wait(5)
+        return asked(uids)
+
+    monkeypatch.setattr(room.index, "add", failing)
+    monkeypatch.setattr(room.index, "held", slowly)
+    first = asyncio.ensure_future(put(room, held))  # keeps the committer busy meanwhile
+    await asyncio.to_thread(started.wait, 5)
+    rest = [asyncio.ensure_future(put(room, ds)) for ds in (other, a_data_set(), a_data_set())]
+    await asyncio.sleep(0.05)
+    hold.set()
+    answers = await asyncio.gather(first, *rest, return_exceptions=True)
+    assert [type(a).__name__ for a in answers] == ["Stored", "Conflict"] + ["Unavailable"] * 2
+    assert len(room.files()) == 1
 
 
 async def test_trouble_with_one_duplicate_is_nobody_elses(room, monkeypatch):

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from filmroom.archive.access import SYSTEM
+from filmroom.archive.errors import Unavailable
 from filmroom.archive.records import Origin, Query
 from filmroom.archive.reindex import reindex
 from filmroom.config import Settings
@@ -85,3 +86,24 @@ def test_what_was_cut_short_is_begun_again_at_the_next_start(tmp_path):
     assert room.index.statistics().instances == 3
     room.close()
     assert not (tmp_path / "data" / "running").exists()
+
+
+def test_what_could_not_be_tidied_is_looked_for_at_the_next_start(tmp_path, monkeypatch):
+    settings = Settings.model_validate(
+        {"data": str(tmp_path / "data"), "archive": {"min_free_bytes": 0}}
+    )
+
+    def gone(*_):
+        raise Unavailable("the index does not answer")
+
+    room = Storeroom(settings)
+    room.open()
+    monkeypatch.setattr(room.index, "add", gone)
+    monkeypatch.setattr(room.index, "known_keys", gone)
+    with pytest.raises(Unavailable):
+        asyncio.run(put(room, an_instance()))
+    room.close()
+    room = Storeroom(settings)
+    room.open()
+    assert room.index.statistics().instances == 1
+    room.close()
