@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filmroom.dicom import part10, text, uids, vrs
 from filmroom.dicom.errors import Malformed, NeedMore
-from filmroom.dicom.scan import inflate
+from filmroom.dicom.deflated import inflate
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD

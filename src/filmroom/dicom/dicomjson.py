@@ -17,7 +17,8 @@ from filmroom.dicom import text, vrs
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.jsonelements import from_elements, to_elements
 from filmroom.dicom.jsonvalues import inline, to_values
-from filmroom.dicom.scan import (
+from filmroom.dicom.nesting import skip_item, skip_undefined
+from filmroom.dicom.notation import (
     EXPLICIT_BE,
     EXPLICIT_LE,
     IMPLICIT_LE,
@@ -27,8 +28,6 @@ from filmroom.dicom.scan import (
     TooShort,
     element_header,
     notation_of,
-    skip_item,
-    skip_undefined,
 )
 from filmroom.dicom.tags import SPECIFIC_CHARACTER_SET
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from filmroom.dicom import text, vrs
 from filmroom.dicom.errors import Malformed
-from filmroom.dicom.scan import (
+from filmroom.dicom.nesting import skip_undefined
+from filmroom.dicom.notation import (
     EXPLICIT_BE,
     EXPLICIT_LE,
     IMPLICIT_LE,
@@ -21,7 +22,6 @@ from filmroom.dicom.scan import (
     Notation,
     TooShort,
     element_header,
-    skip_undefined,
 )
 from filmroom.dicom.tags import SPECIFIC_CHARACTER_SET
 

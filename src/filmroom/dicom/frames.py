@@ -12,7 +12,8 @@ from array import array
 from dataclasses import dataclass, field
 
 from filmroom.dicom.errors import Malformed
-from filmroom.dicom.scan import UNDEFINED, Buffer, Scan
+from filmroom.dicom.notation import UNDEFINED, Buffer
+from filmroom.dicom.scan import Scan
 from filmroom.dicom.tags import PIXEL_ATTRIBUTES
 from filmroom.dicom.uids import TRANSFER_SYNTAXES
 

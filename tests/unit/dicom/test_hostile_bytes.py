@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from filmroom.dicom import dicomjson, elements, frames, part10, text, uids
+from filmroom.dicom.deflated import inflate
 from filmroom.dicom.errors import Malformed, NeedMore
-from filmroom.dicom.scan import check_rest, inflate, scan
+from filmroom.dicom.scan import check_rest, scan
 
 SYNTAXES = st.sampled_from(
     [

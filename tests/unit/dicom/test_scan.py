@@ -3,13 +3,12 @@
 import mmap
 import struct
 import tempfile
-import zlib
 
 import pytest
 
 from filmroom.dicom import uids
 from filmroom.dicom.errors import Malformed, NeedMore
-from filmroom.dicom.scan import check_rest, inflate, scan
+from filmroom.dicom.scan import check_rest, scan
 
 LE, BE, IMPLICIT = uids.EXPLICIT_VR_LE, uids.EXPLICIT_VR_BE, uids.IMPLICIT_VR_LE
 JPEG = uids.JPEG_BASELINE
@@ -179,9 +178,53 @@ def test_nesting_to_256_is_stored_and_deeper_refused():
             scan(MODALITY + nested(depth, undefined=True) + PIXELS, LE, complete=True)
 
 
-def test_nesting_of_defined_length_is_jumped_over():
-    data = MODALITY + nested(2000, undefined=False) + PIXELS
-    assert scan(data, LE, complete=True).header_bytes == len(data) - len(PIXELS)
+@pytest.mark.parametrize("uid", [LE, uids.IMPLICIT_VR_LE])
+def test_nesting_of_defined_length_is_bounded_just_so(uid):
+    def data(depth):
+        content = b""
+        for _ in range(depth):
+            if uid == LE:
+                content = element(0x00081140, "SQ", item(content))
+            else:
+                inner = item(content)
+                content = struct.pack("<HHI", 0x0008, 0x1140, len(inner)) + inner
+        return content
+
+    for depth in (1, 50, 250, 256):
+        assert scan(data(depth), uid, complete=True).header_bytes == len(data(depth))
+    for depth in (257, 300, 2000):
+        with pytest.raises(Malformed, match="deeper"):
+            scan(data(depth), uid, complete=True)
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_nesting_is_counted_through_both_kinds_of_length(inner):
+    """Undefined length inside defined, or the other way round, a hundred and more of each."""
+    content = nested(150, undefined=inner)
+    if inner:
+        for _ in range(150):
+            content = element(0x00081140, "SQ", item(content))
+    else:
+        content = nested(150, undefined=True).replace(ITEM_END, content + ITEM_END, 1)
+    with pytest.raises(Malformed, match="deeper"):
+        scan(content + PIXELS, LE, complete=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        item(b"\xff" * 6000),
+        item(element(0x00081140, "SQ", b"\xff" * 5000)),
+        item(MODALITY * 300 + b"\0\0"),
+        item(ITEM_END * 700),
+        item(SEQUENCE_END * 700),
+        item(item(length=UNDEFINED) * 700),
+        item(element(0x00081140, "SQ", length=UNDEFINED) + bytes(5000)),
+        item(element(0x00081140, "OB", length=UNDEFINED) + item(bytes(5000)) + SEQUENCE_END),
+    ],
+)
+def test_what_is_odd_deep_inside_is_left_as_it_is(content):
+    scan(element(0x00081140, "SQ", content) + PIXELS, LE, complete=True)
 
 
 @pytest.mark.parametrize(
@@ -289,22 +332,6 @@ def test_fragments_are_checked():
     for cut in (1, 8, 10, 20):
         with pytest.raises(Malformed):
             check_rest(found, data[:-cut])
-
-
-def deflated(data):
-    stream = zlib.compressobj(wbits=-15)
-    return stream.compress(data) + stream.flush()
-
-
-def test_deflate_is_undone_within_bounds():
-    assert inflate(deflated(MODALITY), 100) == MODALITY
-    assert inflate(memoryview(deflated(MODALITY) + b"\0"), 100) == MODALITY
-    with pytest.raises(Malformed, match="larger"):
-        inflate(deflated(bytes(100_000_000)), 1000)
-    with pytest.raises(Malformed, match="cut off"):
-        inflate(deflated(MODALITY)[:-3], 100)
-    with pytest.raises(Malformed):
-        inflate(b"\xff" * 100, 100)
 
 
 @pytest.mark.parametrize("syntax", [LE, IMPLICIT])

@@ -1,0 +1,158 @@
+"""Sequences and items, jumped over or looked into without recursion (PS3.5 7.5).
+
+Hostile nesting costs neither recursion nor memory: there is a stack of our own, and a
+depth at which it ends, for sequences of whatever length in whatever notation.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from filmroom.dicom.errors import Malformed
+from filmroom.dicom.notation import (
+    IMPLICIT_LE,
+    UNDEFINED,
+    Buffer,
+    Notation,
+    TooShort,
+    element_header,
+    is_sequence,
+)
+
+MAX_DEPTH = 256
+LEVEL_BYTES = 16  # least that one level of nesting takes: an item's and an element's header
+
+
+def may_be_deep(depth: int, length: int) -> bool:
+    """Whether so many bytes at that depth can hold more levels than are allowed."""
+    return depth + length // LEVEL_BYTES > MAX_DEPTH
+
+
+def check_items(head: Buffer, at: int, length: int, n: Notation) -> None:
+    """Refuse a sequence of defined length whose items do not fill it (PS3.5 7.5.1).
+
+    The items are counted through, not read: what is wrong inside them stays unseen.
+    """
+    end = at + length
+    if end > len(head):
+        raise TooShort(end)
+    while at < end:
+        read, length = n.implicit.unpack_from(head, at)
+        if read not in n.delimiters:
+            raise Malformed("a sequence holds something that is not an item")
+        at += 8
+        if read == n.item:
+            at = skip_item(head, at, n) if length == UNDEFINED else at + length
+    if at > end:
+        raise Malformed("an item reaches past the end of its sequence")
+
+
+def skip_item(head: Buffer, at: int, n: Notation) -> int:
+    """The end of an item of undefined length whose content begins at `at`."""
+    while True:
+        read = n.length.unpack_from(head, at)[0]
+        start, length, vr = element_header(head, at, n)
+        if read == n.item_end:
+            return start
+        if length == UNDEFINED:
+            at = skip_undefined(head, start, IMPLICIT_LE if vr in (b"UN", b"") else n)
+        else:
+            at = start + length
+
+
+def skip_undefined(head: Buffer, at: int, n: Notation) -> int:
+    """The end of a sequence (or fragments) of undefined length whose value begins at `at`.
+
+    Raises Malformed when it is nested deeper than MAX_DEPTH or not made of items.
+    """
+    size = len(head)
+    outer: list[Notation] = []  # the notations of the items we are inside of
+    in_item = False
+    while True:
+        if at + 8 > size:
+            raise TooShort(at + 8)
+        read, length = n.implicit.unpack_from(head, at)
+        if read in n.delimiters:
+            at += 8
+            if read == n.item:
+                if in_item:
+                    raise Malformed("an item begins inside an item")
+                if length == UNDEFINED:
+                    in_item = True
+                else:
+                    if may_be_deep(len(outer) + 1, length):
+                        check_depth(head, at, at + length, n, len(outer) + 1, in_item=True)
+                    at += length
+            elif read == n.item_end:
+                in_item = False
+            elif not outer:
+                return at
+            else:
+                n = outer.pop()
+                in_item = True
+        elif not in_item:
+            raise Malformed("a sequence holds something that is not an item")
+        else:
+            start, length, vr = element_header(head, at, n)
+            if length == UNDEFINED:
+                if len(outer) >= MAX_DEPTH:
+                    raise Malformed(f"sequences are nested deeper than {MAX_DEPTH}")
+                outer.append(n)
+                n = IMPLICIT_LE if n.explicit_vr and vr in (b"UN", b"") else n
+                in_item = False
+                at = start
+            else:
+                if may_be_deep(len(outer) + 2, length) and is_sequence(read, vr, n):
+                    check_depth(head, start, start + length, n, len(outer) + 2)
+                at = start + length
+
+
+def check_depth(
+    head: Buffer, at: int, end: int, n: Notation, depth: int = 1, *, in_item: bool = False
+) -> None:
+    """Raise Malformed when sequences, of whatever length, are nested deeper than MAX_DEPTH.
+
+    at, end: the value of a sequence of that depth, or with `in_item` the content of an item
+    of it. Only what is long enough to hold so many levels is looked into. What cannot be
+    read ends the search: nobody else will read further.
+    """
+    around: list[tuple[int, Notation, int, bool]] = []
+    end = min(end, len(head))
+    try:
+        while True:
+            if at + 8 > end:
+                if not around:
+                    return
+                at = max(at, end)
+                end, n, depth, in_item = around.pop()
+                continue
+            read, length = n.implicit.unpack_from(head, at)
+            start, vr = at + 8, b""
+            if in_item:
+                start, length, vr = element_header(head, at, n)
+            if read in n.delimiters and (in_item or read != n.item):
+                if read == (n.item_end if in_item else n.sequence_end):
+                    end, at = start, start  # it is over
+                else:
+                    at = start + (length if in_item else 0)
+                continue
+            if not in_item and read != n.item:
+                return
+            if in_item and length != UNDEFINED and not is_sequence(read, vr, n):
+                at = start + length
+                continue
+            stop = end if length == UNDEFINED else start + length
+            deeper = depth + in_item
+            if deeper > MAX_DEPTH:
+                raise Malformed(f"sequences are nested deeper than {MAX_DEPTH}")
+            if may_be_deep(deeper, stop - start):
+                around.append((end, n, depth, in_item))
+                depth = deeper
+                n = IMPLICIT_LE if length == UNDEFINED and vr in (b"UN", b"") and in_item else n
+                at, end, in_item = start, min(stop, end), not in_item
+            elif length == UNDEFINED:
+                at = (skip_undefined if in_item else skip_item)(head, start, n)
+            else:
+                at = stop
+    except (struct.error, TooShort):
+        return
