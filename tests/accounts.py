@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,6 +70,11 @@ class AccountsIndex:
 
     def put_credential(self, credential):
         self._credentials[credential.digest] = credential
+
+    def renew_credential(self, digest, expires_at):
+        if digest in self._credentials:
+            renewed = replace(self._credentials[digest], expires_at=expires_at)
+            self._credentials[digest] = renewed
 
     def forget_credential(self, digest):
         self._credentials.pop(digest, None)

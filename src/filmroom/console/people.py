@@ -102,7 +102,8 @@ def routes(sign_in: SignIn, clock: Clock) -> list[BaseRoute]:
         Route("/api/users/{name}", remove_user, methods=["DELETE"]),
         Route("/api/tokens", list_tokens, methods=["GET"]),
         Route("/api/tokens", add_token, methods=["POST"]),
-        Route("/api/tokens/{name}", revoke_token, methods=["DELETE"]),
+        # A token's name may hold a slash.
+        Route("/api/tokens/{name:path}", revoke_token, methods=["DELETE"]),
     ]
 
 

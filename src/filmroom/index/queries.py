@@ -369,6 +369,9 @@ class SqlIndex:
     def put_credential(self, credential: Credential) -> None:
         self._write("put_credential", **asdict(credential))
 
+    def renew_credential(self, digest: bytes, expires_at: float) -> None:
+        self._write("renew_credential", digest=digest, expires_at=expires_at)
+
     def forget_credential(self, digest: bytes) -> None:
         self._write("forget_credential", digest=digest)
 

@@ -146,6 +146,5 @@ class Credentials:
         end = min(now + self._idle_seconds, last_end)
         if session.expires_at is not None and end - session.expires_at < self._idle_seconds / 10:
             return session
-        session = replace(session, expires_at=end)
-        self._index.put_credential(session)
-        return session
+        self._index.renew_credential(session.digest, end)  # it may have been closed meanwhile
+        return replace(session, expires_at=end)

@@ -75,6 +75,7 @@ class SignIn:
         self._pool = ThreadPoolExecutor(2, "filmroom-sign-in")
         self._lookups = ThreadPoolExecutor(4, "filmroom-who")
         self._key = secrets.token_bytes(32)
+        self._changes = 0
         self._verified: dict[bytes, _Verified] = {}
         self._checking: dict[bytes, asyncio.Task[Principal]] = {}
 
@@ -116,6 +117,7 @@ class SignIn:
 
     def changed(self) -> None:
         """An account or token has changed: believe no remembered answer."""
+        self._changes += 1
         self._verified.clear()
         self.credentials.forget_cached()
 
@@ -137,8 +139,11 @@ class SignIn:
         return await loop.run_in_executor(self._lookups, self.credentials.find, secret, kind)
 
     async def _verify(self, key: bytes, name: str, password: str, address: str) -> Principal:
+        changes = self._changes
         user = await self._check(name, password, address)
         principal = Principal(user.name, ROLES.get(user.role, frozenset()), user.role)
+        if self._changes != changes:  # perhaps of this very account, after it was looked at
+            return principal
         if len(self._verified) >= _VERIFIED:
             self._verified.clear()
         self._verified[key] = _Verified(principal, self._clock.now() + _VERIFIED_SECONDS)

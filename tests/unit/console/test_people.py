@@ -76,6 +76,14 @@ async def test_a_token_is_shown_once_and_works_until_revoked(app, enter):
     assert (await program.get("/api/session")).status_code == 401
 
 
+async def test_a_token_with_a_slash_in_its_name_can_be_revoked(enter):
+    admin = await enter("admin")
+    body = {"name": "ward 3/gateway", "role": "service"}
+    assert (await admin.post("/api/tokens", json=body)).status_code == 201
+    assert (await admin.delete("/api/tokens/ward%203/gateway")).status_code == 204
+    assert (await admin.get("/api/tokens")).json() == []
+
+
 async def test_a_token_ends_after_its_days(enter, clock):
     admin = await enter("admin")
     body = {"name": "gateway", "role": "service", "expires_in_days": 1.5}

@@ -120,9 +120,13 @@ def test_users_and_credentials_are_kept_changed_and_forgotten(index):
     index.put_credential(session)
     assert index.credential(b"\1" * 32) == session
     assert index.credentials("token") == [token]
+    index.renew_credential(b"\1" * 32, 120.5)
+    assert index.credential(b"\1" * 32).expires_at == 120.5
     index.forget_credentials_of("ada", "session")
     index.forget_credential(b"\0" * 32)
     assert index.credential(b"\0" * 32) is None
+    assert index.credentials("session") == []
+    index.renew_credential(b"\1" * 32, 150.5)
     assert index.credentials("session") == []
 
 

@@ -150,3 +150,21 @@ def test_signing_in_sweeps_once_an_hour(credentials, index, clock):
     clock.time += 2 * HOUR
     credentials.open_session(GRACE)
     assert len(index._credentials) == 1
+
+
+def test_a_session_that_is_closed_while_it_is_renewed_stays_closed(credentials, index, clock):
+    secret = credentials.open_session(GRACE)
+    clock.time += HOUR / 4
+    look = index.credential
+
+    def closed_meanwhile(digest):
+        found = look(digest)
+        credentials.close(secret)
+        return found
+
+    index.credential = closed_meanwhile
+    credentials.find(secret, SESSION)
+    index.credential = look
+    clock.time += 10
+    assert credentials.remembered(secret, SESSION) is None
+    assert credentials.find(secret, SESSION) is None

@@ -122,3 +122,16 @@ async def test_no_password_is_in_the_log(door, caplog):
     said = " ".join(str(record.__dict__) for record in caplog.records)
     assert "secret word" not in said
     assert PASSWORDS["viewer"] not in said
+
+
+async def test_a_password_changed_while_it_is_checked_is_not_remembered(door, monkeypatch):
+    look = door.users.check
+
+    def changed_meanwhile(name, password):
+        found = look(name, password)
+        door.changed()
+        return found
+
+    monkeypatch.setattr(door.users, "check", changed_meanwhile)
+    await door.by_password("viewer", PASSWORDS["viewer"], "10.0.0.1")
+    assert not door._verified

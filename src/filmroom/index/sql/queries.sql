@@ -263,6 +263,9 @@ ON CONFLICT (digest) DO UPDATE
    SET kind = excluded.kind, name = excluded.name, role = excluded.role,
        created_at = excluded.created_at, expires_at = excluded.expires_at;
 
+-- name: renew_credential
+UPDATE credential SET expires_at = :expires_at WHERE digest = :digest;
+
 -- name: forget_credential
 DELETE FROM credential WHERE digest = :digest;
 
