@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filmroom.dicom import part10, text, uids, vrs
-from filmroom.dicom.errors import Malformed, NeedMore
 from filmroom.dicom.deflated import inflate
+from filmroom.dicom.errors import Malformed, NeedMore
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
