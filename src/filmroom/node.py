@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 
 OPEN_FILES = 65_536
 REINDEXING = "reindexing"  # the mark of a run that did not finish making the index anew
+DAY_SECONDS = 86_400.0
+MARK_SECONDS = 7 * DAY_SECONDS  # so that a start after a crash never looks at years of files
 GRACE_SECONDS = 20.0  # for what is in progress when we are asked to stop
 
 
@@ -73,6 +76,7 @@ class Storeroom:
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._lock = _hold(data / "filmroom.lock")
         self._mark = data / "running"  # there while we run; left behind by a crash
+        self._marked_at = 0.0
         self._is_whole = True  # the index speaks of all files
         self._reindexed: Report | None = None
         self.index = open_index(settings.index_url)
@@ -106,8 +110,13 @@ class Storeroom:
                 self._reindexed = reindex(self.index, self.blobs)
             else:
                 self._recover(since)
-        self._mark.write_text(f"{datetime.now(UTC):%Y/%m/%d}\n", "ascii")
+        self._move_mark(self.clock.now())
         self.committer.start()
+
+    def _move_mark(self, now: float) -> None:
+        """Say from which day on files may be without rows, for a start after a crash."""
+        self._marked_at = now
+        self._mark.write_text(f"{datetime.fromtimestamp(now, UTC):%Y/%m/%d}\n", "ascii")
 
     def reindex(self, progress: Callable[[Report], None] = lambda report: None) -> Report:
         """Make the index anew; if that is cut short, the next start does it from the beginning."""
@@ -149,6 +158,9 @@ class Storeroom:
 
     def _stored(self, instance: NewInstance) -> None:
         self.archive.retriever.forget(instance.instance.uid)
+        if instance.received_at > self._marked_at + MARK_SECONDS and self.committer.is_tidy:
+            with contextlib.suppress(OSError):
+                self._move_mark(instance.received_at - DAY_SECONDS)  # some take long to arrive
         observe.STORED_BYTES.labels(instance.origin.kind).inc(instance.location.size_bytes)
 
 
@@ -225,10 +237,10 @@ class Node:
         self._state = "stopping"
         for task in self._tasks:
             task.cancel()
+        doors = [server.stop(GRACE_SECONDS) for server in self._dimse]
         if self._http is not None:
-            await asyncio.to_thread(self._http.stop, GRACE_SECONDS)
-        for server in self._dimse:
-            await server.stop(GRACE_SECONDS)
+            doors.append(asyncio.to_thread(self._http.stop, GRACE_SECONDS))
+        await asyncio.gather(*doors)
         self._settler.stop()
         self._pool.close()
         self.room.close()

@@ -1,6 +1,8 @@
 """node.py: what a person is told when the house cannot be opened."""
 
+import asyncio
 import sqlite3
+import time
 
 import pytest
 
@@ -44,3 +46,23 @@ def test_an_index_of_a_later_filmroom_is_told_in_one_line(settings, capsys):
         index.execute("INSERT INTO schema_version VALUES (999, 'later')")
     assert node.run(settings) == 1
     assert "the index has schema step 999" in capsys.readouterr().err
+
+
+class SlowToClose:
+    """A door that takes its time."""
+
+    def stop(self, seconds):
+        time.sleep(0.3)
+
+
+class SlowServer:
+    async def stop(self, seconds):
+        await asyncio.sleep(0.3)
+
+
+async def test_all_doors_close_at_the_same_time(settings):
+    house = node.Node(settings)
+    house._http, house._dimse = SlowToClose(), [SlowServer(), SlowServer()]
+    started = time.monotonic()
+    await house.stop()
+    assert time.monotonic() - started < 0.6

@@ -40,7 +40,7 @@ def reindex(
 ) -> Report:
     """Forget all studies and read every stored file again."""
     index.clear()
-    return adopt(index, blobs, _by_arrival(blobs), progress)
+    return adopt(index, blobs, _by_arrival(blobs), progress, replacing=True)
 
 
 def adopt(
@@ -48,8 +48,14 @@ def adopt(
     blobs: Blobs,
     keys: Iterable[str],
     progress: Callable[[Report], None] = lambda report: None,
+    *,
+    replacing: bool = False,
 ) -> Report:
-    """Add rows for stored files that have none; files are read, never touched."""
+    """Add rows for stored files that have none; files are read, never touched.
+
+    replacing: a file that was stored to replace another (policy `replace`) does so again,
+    should that other one still be there.
+    """
     report = Report()
     describer = Describer()
     batch: list[NewInstance] = []
@@ -61,10 +67,10 @@ def adopt(
             report.unreadable += 1
             log.warning("not indexed", extra={"key": key, "detail": error.message})
         if len(batch) >= BATCH:
-            _add(index, batch, report)
+            _add(index, batch, report, replacing)
             batch.clear()
             progress(report)
-    _add(index, batch, report)
+    _add(index, batch, report, replacing)
     progress(report)
     return report
 
@@ -107,7 +113,7 @@ def read_back(blobs: Blobs, key: str, describer: Describer) -> NewInstance:
     )
 
 
-def _add(index: Index, batch: list[NewInstance], report: Report) -> None:
+def _add(index: Index, batch: list[NewInstance], report: Report, replacing: bool) -> None:
     if not batch:
         return
     try:
@@ -118,10 +124,18 @@ def _add(index: Index, batch: list[NewInstance], report: Report) -> None:
             log.warning("not indexed", extra={"key": batch[0].location.key, "detail": str(error)})
             return
         for instance in batch:
-            _add(index, [instance], report)
+            _add(index, [instance], report, replacing)
         return
     report.added += sum(new)
     report.duplicates += len(new) - sum(new)
+    for instance, is_new in zip(batch, new, strict=True):
+        if replacing and not is_new and _is_variant(instance.location.key):
+            index.replace(instance)
+
+
+def _is_variant(key: str) -> bool:
+    """Whether this key was made for other bytes under a UID that was held (Blobs.key_for)."""
+    return "-" in key
 
 
 def _by_arrival(blobs: Blobs) -> Iterator[str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import time
 
 import pytest
 
 from filmroom.archive.access import SYSTEM
+from filmroom.archive.committer import Duplicates
 from filmroom.archive.errors import Unavailable
 from filmroom.archive.records import Origin, Query
 from filmroom.archive.reindex import reindex
@@ -106,4 +109,34 @@ def test_what_could_not_be_tidied_is_looked_for_at_the_next_start(tmp_path, monk
     room = Storeroom(settings)
     room.open()
     assert room.index.statistics().instances == 1
+    room.close()
+
+
+async def test_what_was_replaced_stays_replaced_though_a_crash_left_the_old_file(make_archive):
+    room = make_archive(duplicates=Duplicates.REPLACE)
+    ds = a_data_set()
+    await put(room, part10(ds))
+    [old] = room.files()
+    old_bytes, old_time = old.read_bytes(), old.stat().st_mtime
+    ds.PixelData = bytes(512)
+    await put(room, part10(ds))
+    old.write_bytes(old_bytes)
+    os.utime(old, (old_time, old_time))
+    assert reindex(room.index, room.blobs).added == 1
+    handle = room.index.instance(ds.SOPInstanceUID)
+    assert room.retriever.frame(handle, 0) == bytes(512)
+
+
+def test_after_a_crash_only_the_last_days_are_looked_at(tmp_path):
+    settings = Settings.model_validate(
+        {"data": str(tmp_path / "data"), "archive": {"min_free_bytes": 0}}
+    )
+    room = Storeroom(settings)
+    room.open()
+    started = room.clock.now()
+    for day in (0, 3, 30):
+        room.clock.now = lambda day=day: started + day * 86_400
+        asyncio.run(put(room, an_instance()))
+    since = (tmp_path / "data" / "running").read_text().strip()
+    assert since == time.strftime("%Y/%m/%d", time.gmtime(started + 29 * 86_400))
     room.close()
