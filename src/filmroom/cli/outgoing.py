@@ -123,15 +123,7 @@ def _described(path: Path, entry: str, head: bytes, size: int) -> Outgoing | Not
     name = f"{path}:{entry}" if entry else str(path)
     try:
         meta = part10.parse_meta(head, complete=len(head) == size)
-        sop_class_uid, sop_instance_uid = meta.sop_class_uid, meta.sop_instance_uid
-        if not sop_class_uid or not sop_instance_uid:
-            found = scan(
-                head[meta.data_set_offset :],
-                meta.transfer_syntax_uid,
-                complete=len(head) == size,
-            ).values
-            sop_class_uid = _uid(found.get(SOP_CLASS_UID, b""))
-            sop_instance_uid = _uid(found.get(SOP_INSTANCE_UID, b""))
+        sop_class_uid, sop_instance_uid = _identity(head, meta, complete=len(head) == size)
     except (Malformed, NeedMore) as error:
         return NotSent(name, f"not a DICOM file: {error}")
     if sop_class_uid == MEDIA_STORAGE_DIRECTORY:
@@ -147,6 +139,24 @@ def _described(path: Path, entry: str, head: bytes, size: int) -> Outgoing | Not
         sop_instance_uid,
         meta.transfer_syntax_uid,
     )
+
+
+def _identity(head: bytes, meta: part10.FileMeta, *, complete: bool) -> tuple[str, str]:
+    """SOP Class and Instance UID by the data set, which a peer compares with what we announce.
+
+    The meta header speaks only where the data set cannot: many are out of date.
+    """
+    by_meta = meta.sop_class_uid, meta.sop_instance_uid
+    try:
+        data_set = head[meta.data_set_offset :]
+        found = scan(data_set, meta.transfer_syntax_uid, complete=complete).values
+    except (Malformed, NeedMore):
+        if all(by_meta):
+            return by_meta
+        raise
+    by_data_set = (_uid(found.get(tag, b"")) for tag in (SOP_CLASS_UID, SOP_INSTANCE_UID))
+    sop_class_uid, sop_instance_uid = (a or b for a, b in zip(by_data_set, by_meta, strict=True))
+    return sop_class_uid, sop_instance_uid
 
 
 def _uid(raw: bytes) -> str:

@@ -50,6 +50,24 @@ def test_a_bare_data_set_is_sent_too(tmp_path):
     assert found.data_set_offset == 0
 
 
+def test_a_meta_header_that_is_out_of_date_does_not_name_the_instance(tmp_path):
+    ds = a_data_set()
+    file = part10(ds)
+    at = file.index(ds.SOPInstanceUID.encode())
+    old = b"1.2.3".ljust(len(ds.SOPInstanceUID), b"4")
+    (tmp_path / "stale").write_bytes(file[:at] + old + file[at + len(old) :])
+    (found,) = find_outgoing([tmp_path / "stale"])
+    assert found.sop_instance_uid == ds.SOPInstanceUID
+
+
+def test_a_header_that_cannot_be_read_leaves_the_word_to_the_meta_header(tmp_path):
+    ds = a_data_set()
+    file = part10(ds)
+    (tmp_path / "odd").write_bytes(file.replace(b"\x08\0\x16\0UI", b"\x08\0\x16\0\0\0", 1))
+    (found,) = find_outgoing([tmp_path / "odd"])
+    assert (found.sop_class_uid, found.sop_instance_uid) == (ds.SOPClassUID, ds.SOPInstanceUID)
+
+
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04broken", bytes(200), b"\xff" * 500])
 def test_what_is_no_instance_is_passed_over_with_a_reason(tmp_path, content):
     (tmp_path / "other").write_bytes(content)
