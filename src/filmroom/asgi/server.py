@@ -8,12 +8,14 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from filmroom.asgi.wire import LimitedProtocol
+from filmroom.asgi.wire import LimitedProtocol, Neighbours
 from filmroom.security import tls
 from filmroom.security.settings import HttpSettings
 
@@ -87,18 +89,21 @@ class HttpServer:
 
     def _config(self) -> uvicorn.Config:
         settings = self._settings
-        proxies = list(settings.trusted_proxies)
+        app: Any = self._app
+        proxies: Container[str] = frozenset()
+        if settings.trusted_proxies:
+            app = ProxyHeadersMiddleware(app, list(settings.trusted_proxies))
+            proxies = app.trusted_hosts
         config = uvicorn.Config(
-            self._app,
-            http=_protocol(settings),
+            app,
+            http=_protocol(settings, proxies),
             ws="none",
             loop="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=bool(proxies),
-            forwarded_allow_ips=proxies or None,
+            proxy_headers=False,  # done above, where they are named
             limit_concurrency=settings.max_connections,
             timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=GRACE_SECONDS,
@@ -126,10 +131,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _protocol(settings: HttpSettings) -> type[LimitedProtocol]:
+def _protocol(settings: HttpSettings, proxies: Container[str]) -> type[LimitedProtocol]:
     limits = {
         "header_seconds": settings.header_seconds,
         "body_idle_seconds": settings.body_idle_seconds,
+        "neighbours": Neighbours(
+            settings.max_per_address or settings.max_connections // 2,
+            proxies,
+        ),
     }
     return type("ConfiguredProtocol", (LimitedProtocol,), limits)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Container
 from http import HTTPStatus
 from typing import Any
 
@@ -31,11 +33,50 @@ class Refusal(Exception):
         self.message = message
 
 
+class Neighbours:
+    """How many connections each address has; those of one server share it, on one loop.
+
+    Without it the silent sockets of a single machine would take the places of everybody.
+    """
+
+    def __init__(self, at_most: int, proxies: Container[str] = frozenset()) -> None:
+        """at_most: connections of one address. proxies: those that speak for many."""
+        self._at_most = at_most
+        self._proxies = proxies
+        self._count: Counter[str] = Counter()
+        self._may_warn = proxies == frozenset()
+
+    def enter(self, address: str) -> bool:
+        """Count a connection; False, and not counted, when the address has enough of them."""
+        if self._count[address] >= self._at_most and address not in self._proxies:
+            return False
+        self._count[address] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """A connection that was counted has ended."""
+        self._count[address] -= 1
+        if self._count[address] <= 0:
+            del self._count[address]
+
+    def forwarded(self, address: str) -> None:
+        """Somebody forwards; say once, if no proxy is known, what follows from that."""
+        if self._may_warn:
+            self._may_warn = False
+            log.warning(
+                "X-Forwarded-For is not believed: [http] trusted_proxies is empty. If this address "
+                "is your proxy, name it there; until then all who come through it count as one, "
+                "for failed sign-ins and for max_per_address",
+                extra={"address": address},
+            )
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """One connection."""
 
     header_seconds = 30.0
     body_idle_seconds = 60.0
+    neighbours = Neighbours(1 << 30)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -45,17 +86,30 @@ class LimitedProtocol(HttpToolsProtocol):
         self._last_read = 0.0
         self._refusal: Refusal | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._counted = False
 
     # -- time -----------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._counted = self.neighbours.enter(self._address)
+        if not self._counted:
+            self.connections.discard(self)  # else it would still take somebody's place
+            self._refuse(Refusal(503, "There are too many connections from this address."))
+            return
         self._head_began = self._last_read = self.loop.time()
         self._look_again()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._watch is not None:
             self._watch.cancel()
+        if self._counted:
+            self._counted = False
+            self.neighbours.leave(self._address)
         super().connection_lost(exc)
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
 
     def _look_again(self) -> None:
         shortest = min(self.header_seconds, self.body_idle_seconds)
@@ -66,7 +120,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._head_began is not None and now - self._head_began > self.header_seconds:
             self._refuse(Refusal(408, "The request did not arrive in time."))
         elif self._stalled(now):
-            log.info("upload stalled", extra={"address": self.client[0] if self.client else ""})
+            log.info("upload stalled", extra={"address": self._address})
             self.transport.abort()
         elif not self.transport.is_closing():
             self._look_again()
@@ -83,6 +137,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     # -- bytes ----------------------------------------------------------------------------
     def data_received(self, data: bytes) -> None:
+        if not self._counted:
+            return
         self._last_read = self.loop.time()
         if self._in_head:
             if self._head_began is None:
@@ -135,6 +191,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._stop(400, "The request says twice how long it is.")
         if names.count(b"host") > 1:
             self._stop(400, "The request names two hosts.")
+        if b"x-forwarded-for" in names:
+            self.neighbours.forwarded(self._address)
         if self._head_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES:
             self._stop(431, "The header of the request is too large.")
         self._in_head = False

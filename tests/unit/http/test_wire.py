@@ -213,13 +213,77 @@ def test_silent_connections_do_not_hold_up_others(server):
 
 
 def test_too_many_connections_are_told_so(make_server):
-    server = make_server(max_connections=10)
+    server = make_server(max_connections=10, max_per_address=20)
     silent = [socket.create_connection(("127.0.0.1", server.port), 5) for _ in range(12)]
     try:
         assert status(talk(server, HEAD + b"\r\n")) == 503
     finally:
         for peer in silent:
             peer.close()
+
+
+def silent_sockets(server, count):
+    return [socket.create_connection(("127.0.0.1", server.port), 5) for _ in range(count)]
+
+
+def talk_from(address, server):
+    with socket.create_connection(
+        ("127.0.0.1", server.port), 5, source_address=(address, 0)
+    ) as peer:
+        peer.sendall(HEAD + b"Connection: close\r\n\r\n")
+        return peer.recv(1000)
+
+
+def test_silent_sockets_of_one_address_leave_room_for_others(make_server):
+    server = make_server(max_connections=20)
+    silent = silent_sockets(server, 40)
+    try:
+        assert status(talk_from("127.0.0.2", server)) == 200
+        assert status(talk_from("127.0.0.1", server)) == 503
+        assert sum(sock.recv(20) == b"HTTP/1.1 503 Service" for sock in silent[10:]) == 30
+    finally:
+        for peer in silent:
+            peer.close()
+
+
+def test_an_address_gets_its_room_back(make_server):
+    server = make_server(max_per_address=3)
+    for _ in range(3):
+        for peer in silent_sockets(server, 3):
+            peer.close()
+        deadline = time.monotonic() + 2
+        while status(answer := talk(server, HEAD + b"\r\n")) != 200:
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("proxies", [("127.0.0.1",), ("127.0.0.0/8",), ("*",)])
+def test_a_trusted_proxy_speaks_for_many(make_server, proxies):
+    server = make_server(max_per_address=3, trusted_proxies=proxies)
+    silent = silent_sockets(server, 10)
+    try:
+        assert status(talk(server, HEAD + b"\r\n")) == 200
+    finally:
+        for peer in silent:
+            peer.close()
+
+
+FORWARDED = HEAD + b"X-Forwarded-For: 10.0.0.9\r\n\r\n"
+
+
+def test_a_proxy_nobody_named_is_spoken_of_once(make_server, caplog):
+    server = make_server()
+    for _ in range(3):
+        talk(server, FORWARDED)
+    warned = [entry for entry in caplog.records if "trusted_proxies" in entry.message]
+    assert len(warned) == 1
+    assert warned[0].address == "127.0.0.1"
+
+
+def test_a_proxy_that_is_named_is_not_spoken_of(make_server, caplog):
+    server = make_server(trusted_proxies=("127.0.0.1",))
+    assert status(talk(server, FORWARDED)) == 200
+    assert not caplog.records
 
 
 def test_stopping_lets_a_request_under_way_finish(make_server, slow):
