@@ -190,6 +190,7 @@ def configure_logging(
     handler.setFormatter(HumanLines() if human else JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    logging.captureWarnings(True)  # else Python prints them, in no form of ours
     root.setLevel(level.upper())
     # The HTTP server's own lines quote what clients sent; ours say the same with care.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import warnings
 
 import pytest
 
@@ -91,3 +92,15 @@ def test_metrics_are_named_after_us_and_times_are_in_seconds():
         assert family.name.startswith(("filmroom_", "python_info"))
         if family.type == "histogram":
             assert family.name.endswith(("_seconds", "_instances"))
+
+
+def test_a_warning_of_python_is_a_line_like_any_other(log_to):
+    stream = log_to("json")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(False)
+        observe.configure_logging("json", "debug", stream)
+        warnings.warn("a\nb", RuntimeWarning, stacklevel=1)
+    logging.captureWarnings(False)
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["level"] == "warning"

@@ -18,7 +18,8 @@ from filmroom.dicom.uids import is_valid_uid
 
 _OF_LEVEL = {level: tuple(a for a in ATTRIBUTES if a.level is level) for level in Level}
 _ABOVE_INSTANCE = tuple(a.tag for a in ATTRIBUTES if a.level is not Level.IMAGE)
-_REMEMBERED = 512
+_REMEMBERED = 512  # series
+_LONGEST_REMEMBERED = 16 * 1024  # bytes of the attributes of one; some send megabytes
 _LONGEST_KEY = 1024  # characters of one attribute that the index compares
 _LONGEST_KEPT = 16 * 1024  # bytes of one attribute kept with the index row
 
@@ -62,7 +63,8 @@ class Describer:
                 _entity(scan, Level.STUDY, study_uid, charsets),
                 _entity(scan, Level.SERIES, series_uid, charsets),
             )
-            self._series[known] = above
+            if sum(len(values.get(tag, b"")) for tag in _ABOVE_INSTANCE) <= _LONGEST_REMEMBERED:
+                self._series[known] = above
             while len(self._series) > _REMEMBERED:
                 self._series.popitem(last=False)
         instance = _entity(scan, Level.IMAGE, instance_uid, charsets)

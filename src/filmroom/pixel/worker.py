@@ -26,6 +26,7 @@ def main(descriptor: int, memory_bytes: int, cpu_seconds: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _preload()
+    _hush()
     limit = _address_space() + memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     with Connection(descriptor) as connection:
@@ -46,6 +47,13 @@ def _preload() -> None:
 
     for name in CODECS:
         getattr(imagecodecs, name)
+
+
+def _hush() -> None:
+    """What decoders print of damaged images belongs into nobody's log: it has no form, no end."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
 
 
 def _address_space() -> int:

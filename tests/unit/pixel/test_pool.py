@@ -55,6 +55,15 @@ async def test_a_task_that_burns_too_much_cpu_is_killed(pool):
     assert await pool.run(len, b"abc") == 3
 
 
+async def test_what_a_decoder_prints_comes_into_nobodys_log(capfd):
+    pool = Pool(1)
+    await pool.run(os.write, 2, b"libjpeg: a warning\n" * 1000)
+    await pool.run(os.write, 1, b"\x1b[31m")
+    await pool.run(print, "or Python itself")
+    pool.close()
+    assert capfd.readouterr() == ("", "")
+
+
 async def test_a_task_that_wants_too_much_memory_is_refused(pool):
     with pytest.raises(TooLarge):
         await pool.run(bytes, 1 << 33)
