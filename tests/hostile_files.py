@@ -156,8 +156,12 @@ def delimiter(tag: int, length: int = 0) -> bytes:
 def nested(depth: int, *, ts: str = EXPLICIT, vr: str = "SQ", defined: bool = False) -> bytes:
     """Sequences in sequences, `depth` deep."""
     if not defined:
-        opened = element(SEQUENCE, vr, b"", length=UNDEFINED, ts=ts) + delimiter(ITEM, UNDEFINED)
-        return opened * depth + (delimiter(ITEM_END) + delimiter(SEQUENCE_END)) * depth
+        first = element(SEQUENCE, vr, b"", length=UNDEFINED, ts=ts) + delimiter(ITEM, UNDEFINED)
+        inner = IMPLICIT if vr == "UN" else ts  # PS3.5 6.2.2
+        opened = element(SEQUENCE, vr, b"", length=UNDEFINED, ts=inner) + delimiter(ITEM, UNDEFINED)
+        return (
+            first + opened * (depth - 1) + (delimiter(ITEM_END) + delimiter(SEQUENCE_END)) * depth
+        )
     head = 8 if ts == IMPLICIT else 12
     sizes = [(head + 8) * level for level in range(depth, 0, -1)]
     return b"".join(
@@ -208,7 +212,7 @@ def broken_structures() -> list[Bad]:
         bad("an item overruns its sequence", tail=overrun),
         bad("an item of 4 GiB", tail=element(SEQUENCE, "SQ", delimiter(ITEM, huge))),
         bad("a sequence without an item", tail=not_item),
-        bad("only delimiters", REFUSED, tail=delimiter(ITEM_END) * 99),
+        bad("only delimiters", EITHER, tail=delimiter(ITEM_END) * 99),
         bad("absurd group length", STORED, {0x00080000: ("UL", b"\xff\xff\xff\xff")}),
         bad("VR ZZ", EITHER, {0x00091001: ("ZZ", b"abcd")}),
         bad("VR of NUL", EITHER, {0x00091001: ("\0\0", b"")}),

@@ -120,8 +120,9 @@ class Gone(Exception):
 class Peer:
     """One connection to a server; what it sends is up to the test."""
 
-    def __init__(self, port: int, timeout: float = 10) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+    def __init__(self, port: int, timeout: float = 10, *, source: str = "127.0.0.1") -> None:
+        address = ("127.0.0.1", port)
+        self.socket = socket.create_connection(address, timeout, source_address=(source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> Peer:

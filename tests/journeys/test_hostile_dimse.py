@@ -533,7 +533,7 @@ def impatient(tmp_path_factory):
         "FILMROOM__DIMSE__ARTIM_SECONDS": "1",
         "FILMROOM__DIMSE__IDLE_SECONDS": "1.5",
         "FILMROOM__DIMSE__MAX_ASSOCIATIONS": "8",
-        "FILMROOM__DIMSE__MAX_PER_PEER": "4",
+        "FILMROOM__DIMSE__MAX_PER_PEER": "5",
         "FILMROOM__PIXEL__WORKERS": "1",
     }
     process = FilmroomProcess(tmp_path_factory.mktemp("impatient"), environment=environment)
@@ -565,16 +565,15 @@ def test_a_rejected_peer_that_stays_is_shown_out(impatient):
 
 
 def test_above_the_limits_the_answer_is_a_transient_rejection(impatient):
-    def ask(calling):
-        peer = Peer(impatient.dimse_port)
-        peer.send(proposal(ECHO, calling=calling))
+    def ask(source):
+        peer = Peer(impatient.dimse_port, source=source)
+        peer.send(proposal(ECHO))
         return peer, peer.verdict()
 
     began = time.monotonic()
-    found = [ask(b"ONE") for _ in range(5)] + [ask(b"TWO%d" % n) for n in range(5)]
-    assert [verdict for _, verdict in found] == ["accept"] * 4 + ["reject"] + ["accept"] * 4 + [
-        "reject"
-    ]
+    found = [ask("127.0.0.1") for _ in range(6)] + [ask("127.0.0.2") for _ in range(4)]
+    wanted = ["accept"] * 5 + ["reject"] + ["accept"] * 3 + ["reject"]
+    assert [verdict for _, verdict in found] == wanted
     for peer, verdict in found:
         if verdict == "reject":
             assert peer.last[1:] == bytes((2, 3, 2))  # transient, presentation, local limit
