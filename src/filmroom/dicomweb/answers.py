@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from filmroom.archive.errors import Unavailable
+from filmroom.dicomweb.leaving import Gone, while_there
 from filmroom.dicomweb.negotiate import accepts_gzip
 from filmroom.dicomweb.problems import Problem
 
@@ -82,15 +83,14 @@ class Stream(Response):
         """ASGI: send until done, or until the client has gone."""
         await send(_head_of(self))
         if scope["method"] != "HEAD":
-            gone = asyncio.ensure_future(_disconnected(receive))
             chunks = self._chunks()
             try:
-                async for chunk in chunks:
-                    if gone.done():
-                        return
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                async with while_there(receive):
+                    async for chunk in chunks:
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except Gone:
+                return
             finally:
-                gone.cancel()
                 close = getattr(chunks, "aclose", None)
                 if close is not None:
                     await close()
@@ -113,11 +113,6 @@ def _head_of(response: Response) -> dict[str, object]:
         "status": response.status_code,
         "headers": response.raw_headers,
     }
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 # -- reading ----------------------------------------------------------------------------------

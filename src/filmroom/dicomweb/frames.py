@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from filmroom.dicomweb.answers import (
     read_pieces,
     window,
 )
+from filmroom.dicomweb.leaving import while_there
 from filmroom.dicomweb.multipart import (
     PART_TAIL,
     closing,
@@ -73,7 +75,8 @@ async def frames(service: Service, request: Request) -> Response:
         etag = f'"{handle.etag}-{hash_of(indices)}-{form.transfer_syntax_uid}"'
     if (unchanged := not_modified(request, etag, BINARY_HEADERS)) is not None:
         return unchanged
-    first = await _frame(service, handle, indices[0], form)
+    async with while_there(request.receive) if form.recoded else nullcontext():
+        first = await _frame(service, handle, indices[0], form)
     part_type = part_type_of(form, stored)
     if not form.multipart:
         return ranged(request, first, {**BINARY_HEADERS, "Content-Type": part_type}, etag)
@@ -150,7 +153,7 @@ def part_type_of(form: Form, stored: str) -> str:
 
 async def _frame(service: Service, handle: Handle, frame_index: int, form: Form) -> bytes:
     retriever = service.archive.retriever
-    if form.transfer_syntax_uid != AS_STORED:
+    if form.recoded:
         return await frame_as(service, handle, frame_index, form.transfer_syntax_uid)
     table = retriever.frame_table(handle)
     if form.media_type == OCTETS and table is not None and table.frame_bits % 8:

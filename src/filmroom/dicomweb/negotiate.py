@@ -203,6 +203,11 @@ class Form:
     transfer_syntax_uid: str = AS_STORED  # `*`: as stored
     by_default: bool = False  # the client named no transfer syntax: ours to relax (8.7.3)
 
+    @property
+    def recoded(self) -> bool:
+        """Whether this is another form than the stored one."""
+        return self.transfer_syntax_uid != AS_STORED
+
 
 @lru_cache(maxsize=1024)
 def instance_forms(accept: str, *, single: bool) -> tuple[Form, ...]:

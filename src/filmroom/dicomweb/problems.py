@@ -18,6 +18,7 @@ from filmroom.archive.errors import (
     Unintelligible,
     Unsupported,
 )
+from filmroom.dicomweb.leaving import Gone
 from filmroom.dicomweb.multipart import MalformedMultipart
 from filmroom.dicomweb.negotiate import NotUnderstood
 from filmroom.pixel.errors import BadParameter, Busy, NoCodec, PixelError
@@ -47,6 +48,7 @@ TITLES = {
 }
 
 RETRY_AFTER_SECONDS = 5
+LEFT = 499  # what others log when a client has closed its request
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -127,5 +129,7 @@ def guarded(handler: Endpoint) -> Endpoint:
             return response(of_pixels(error))
         except (NotUnderstood, MalformedMultipart) as error:
             return response(bad_request(str(error)))
+        except Gone:
+            return Response(status_code=LEFT)  # for the log; nobody reads it
 
     return answer

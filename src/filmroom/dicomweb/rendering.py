@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from filmroom.dicomweb.leaving import while_there
 from filmroom.dicomweb.problems import bad_request
 from filmroom.dicomweb.rendered import render_response
 from filmroom.dicomweb.service import Service, principal_of, required_uid, uid_of
@@ -21,19 +22,20 @@ async def thumbnail(service: Service, request: Request) -> Response:
 
 
 async def _render(service: Service, request: Request, *, thumbnail: bool) -> Response:
-    return await render_response(
-        service.archive,
-        service.pool,
-        principal_of(request),
-        study=required_uid(request, "study"),
-        series=uid_of(request, "series"),
-        instance=uid_of(request, "instance"),
-        frame_index=_frame_index(request.path_params.get("frames")),
-        params=dict(request.query_params),
-        accept=request.query_params.get("accept") or request.headers.get("accept"),
-        thumbnail=thumbnail,
-        if_none_match=request.headers.get("if-none-match"),
-    )
+    async with while_there(request.receive):
+        return await render_response(
+            service.archive,
+            service.pool,
+            principal_of(request),
+            study=required_uid(request, "study"),
+            series=uid_of(request, "series"),
+            instance=uid_of(request, "instance"),
+            frame_index=_frame_index(request.path_params.get("frames")),
+            params=dict(request.query_params),
+            accept=request.query_params.get("accept") or request.headers.get("accept"),
+            thumbnail=thumbnail,
+            if_none_match=request.headers.get("if-none-match"),
+        )
 
 
 def _frame_index(number: str | None) -> int | None:

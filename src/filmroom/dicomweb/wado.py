@@ -28,6 +28,7 @@ from filmroom.dicomweb.answers import (
     read_range,
 )
 from filmroom.dicomweb.archive_zip import entry_name, zip_chunks
+from filmroom.dicomweb.leaving import while_there
 from filmroom.dicomweb.multipart import (
     PART_TAIL,
     closing,
@@ -159,9 +160,9 @@ async def _stream(
     length: int | None = None,
 ) -> Response:
     """A stream whose beginning is made already: what cannot be made fails in time."""
-    first = [
-        chunk async for chunk in _take(chunks, 0 if request.method == "HEAD" else FIRST_CHUNKS)
-    ]
+    count = 0 if request.method == "HEAD" else FIRST_CHUNKS
+    async with while_there(request.receive):
+        first = [chunk async for chunk in _take(chunks, count)]
 
     async def again() -> AsyncIterator[Chunk]:
         for chunk in first:
@@ -269,19 +270,20 @@ async def wado_uri(service: Service, request: Request) -> Response:
     if any(each.media_type == DICOM for each in ranges):
         return await _uri_dicom(service, request, study, series, sop)
     try:
-        return await render_response(
-            service.archive,
-            service.pool,
-            principal_of(request),
-            study=study,
-            series=series,
-            instance=sop,
-            frame_index=_frame_index(params),
-            params=params,
-            accept=None if wanted == "*/*" else wanted,
-            thumbnail=False,
-            if_none_match=request.headers.get("if-none-match"),
-        )
+        async with while_there(request.receive):
+            return await render_response(
+                service.archive,
+                service.pool,
+                principal_of(request),
+                study=study,
+                series=series,
+                instance=sop,
+                frame_index=_frame_index(params),
+                params=params,
+                accept=None if wanted == "*/*" else wanted,
+                thumbnail=False,
+                if_none_match=request.headers.get("if-none-match"),
+            )
     except Unsupported:
         if not any(each.media_type == "*/*" for each in ranges):
             raise

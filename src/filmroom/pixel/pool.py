@@ -13,13 +13,13 @@ import io
 import logging
 import os
 import pickle
-import queue
 import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class Limits:
     waiting_bytes: int = 1 << 30
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Task:
     job: str
     request: bytes
@@ -76,8 +76,8 @@ class Pool:
         """workers: 0 means one per processor this process may use."""
         self.workers = workers or len(os.sched_getaffinity(0))
         self.limits = limits or Limits()
-        self._tasks: queue.Queue[_Task | None] = queue.Queue()
-        self._lock = threading.Lock()
+        self._tasks: deque[_Task] = deque()
+        self._changed = threading.Condition()  # holds the lock of all that follows
         self._threads: list[threading.Thread] = []
         self._live: set[_Worker] = set()
         self._idle = 0
@@ -87,7 +87,7 @@ class Pool:
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in a worker. Raises what it raises of the PixelError family,
         WorkerLost when the worker died or took too long, and Busy when too many wait.
-        A task whose awaiter is cancelled before it began is never begun.
+        A task whose awaiter is cancelled before it began is never begun, and waits no more.
         """
         result: T = await asyncio.wrap_future(self.submit(function, *args, **kwargs))
         return result
@@ -96,23 +96,35 @@ class Pool:
         """The same for callers without an event loop."""
         request = pickle.dumps((function, args, kwargs), pickle.HIGHEST_PROTOCOL)
         future: Future[T] = Future()
-        with self._lock:
+        task = _Task(_name(function), request, future)
+        with self._changed:
             if self._closed:
                 raise WorkerLost("the pixel workers are stopped")
-            if self._tasks.qsize() >= self.limits.waiting or (
+            if len(self._tasks) >= self.limits.waiting or (
                 self._waiting_bytes
                 and self._waiting_bytes + len(request) > self.limits.waiting_bytes
             ):
                 raise Busy("too many images are being prepared, try again")
             self._waiting_bytes += len(request)
-            self._tasks.put(_Task(_name(function), request, future))
-            if self._tasks.qsize() > self._idle and len(self._threads) < self.workers:
+            self._tasks.append(task)
+            self._changed.notify()
+            if len(self._tasks) > self._idle and len(self._threads) < self.workers:
                 self._start_thread()
+        future.add_done_callback(lambda _: self._withdraw(task))
         return future
+
+    def _withdraw(self, task: _Task) -> None:
+        """Take a cancelled task from the queue: it shall hold neither memory nor a place."""
+        if not task.future.cancelled():
+            return
+        with self._changed:
+            if task in self._tasks:
+                self._tasks.remove(task)
+                self._waiting_bytes -= len(task.request)
 
     def warm(self) -> None:
         """Start all workers now, so that the first picture does not wait for them."""
-        with self._lock:
+        with self._changed:
             while not self._closed and len(self._threads) < self.workers:
                 self._start_thread()
 
@@ -124,11 +136,15 @@ class Pool:
 
     def close(self) -> None:
         """Stop all workers; what still waits or runs for long fails with WorkerLost."""
-        with self._lock:
+        with self._changed:
             self._closed = True
             threads = list(self._threads)
-        for _ in threads:
-            self._tasks.put(None)
+            waiting = list(self._tasks)
+            self._tasks.clear()
+            self._changed.notify_all()
+        for task in waiting:
+            if task.future.set_running_or_notify_cancel():
+                task.future.set_exception(WorkerLost("the pixel workers are stopped"))
         until = time.monotonic() + GRACE_SECONDS
         for thread in threads:
             thread.join(max(until - time.monotonic(), 0.0))
@@ -136,13 +152,6 @@ class Pool:
             worker.end()
         for thread in threads:
             thread.join(GRACE_SECONDS)
-        while True:
-            try:
-                task = self._tasks.get_nowait()
-            except queue.Empty:
-                return
-            if task is not None and task.future.set_running_or_notify_cancel():
-                task.future.set_exception(WorkerLost("the pixel workers are stopped"))
 
     def _serve(self) -> None:
         """One thread per worker: hand it tasks, one after the other."""
@@ -174,16 +183,15 @@ class Pool:
             worker.stop()
 
     def _next(self) -> _Task | None:
-        with self._lock:
+        with self._changed:
             self._idle += 1
-        task = self._tasks.get()
-        with self._lock:
+            self._changed.wait_for(lambda: self._tasks or self._closed)
             self._idle -= 1
-            self._waiting_bytes -= len(task.request) if task is not None else 0
-        if self._closed:
-            self._refuse(task)
-            return None
-        return task
+            if self._closed:
+                return None
+            task = self._tasks.popleft()
+            self._waiting_bytes -= len(task.request)
+            return task
 
     def _new_worker(self) -> _Worker | None:
         try:
@@ -193,11 +201,6 @@ class Pool:
             return None
         self._live.add(worker)
         return worker
-
-    @staticmethod
-    def _refuse(task: _Task | None) -> None:
-        if task is not None and task.future.set_running_or_notify_cancel():
-            task.future.set_exception(WorkerLost("the pixel workers are stopped"))
 
 
 # Frozen values that a task may answer with: nothing but fields to fill in.

@@ -60,7 +60,7 @@ class Door:
 class Room:
     """An archive, its DICOMweb routes, and a client."""
 
-    def __init__(self, folder, settings=None, role="radiologist"):
+    def __init__(self, folder, settings=None, role="radiologist", pool=None):
         self.folder = folder
         self.index = open_index(f"sqlite:///{folder}/index.sqlite")
         self.blobs = FilesystemBlobs(folder)
@@ -76,7 +76,7 @@ class Room:
             self.index,
             self.blobs,
         )
-        app = Starlette(routes=routes(self.archive, InlinePool(), settings or Settings()))
+        app = Starlette(routes=routes(self.archive, pool or InlinePool(), settings or Settings()))
         self.door = Door(app, Principal("anna", ROLES[role], role))
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.door), base_url="http://test/dicom-web"
