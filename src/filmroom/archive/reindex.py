@@ -17,6 +17,7 @@ from filmroom.archive.records import Location, NewInstance, Origin
 from filmroom.archive.stores import Blobs, Index
 from filmroom.dicom import part10
 from filmroom.dicom.errors import Malformed, NeedMore
+from filmroom.dicom.notation import FORGET_BYTES, forget
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def read_back(blobs: Blobs, key: str, describer: Describer) -> NewInstance:
         status.st_size,
         meta.data_set_offset,
         found.header_bytes,
-        hashlib.sha256(whole).digest(),
+        _digest(whole),
         meta.transfer_syntax_uid,
     )
     return NewInstance(
@@ -111,6 +112,14 @@ def read_back(blobs: Blobs, key: str, describer: Describer) -> NewInstance:
         Origin("reindex", meta.source_ae_title),
         status.st_mtime,
     )
+
+
+def _digest(whole: memoryview) -> bytes:
+    digest = hashlib.sha256()
+    for start in range(0, len(whole), FORGET_BYTES):
+        digest.update(whole[start : start + FORGET_BYTES])
+        forget(whole)
+    return digest.digest()
 
 
 def _add(index: Index, batch: list[NewInstance], report: Report, replacing: bool) -> None:

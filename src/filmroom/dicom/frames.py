@@ -12,7 +12,7 @@ from array import array
 from dataclasses import dataclass, field
 
 from filmroom.dicom.errors import Malformed
-from filmroom.dicom.notation import UNDEFINED, Buffer
+from filmroom.dicom.notation import FORGET_BYTES, UNDEFINED, Buffer, forget
 from filmroom.dicom.scan import Scan
 from filmroom.dicom.tags import PIXEL_ATTRIBUTES
 from filmroom.dicom.uids import TRANSFER_SYNTAXES
@@ -205,7 +205,7 @@ def _fragments(whole: Buffer, at: int) -> tuple[int, array[int], bytes]:
     size = len(whole)
     lengths = array("I")
     basic: bytes | None = None
-    offset = 0
+    offset, remembered = 0, at
     while True:
         if at + 8 > size:
             raise Malformed("the encapsulated pixel data is cut off")
@@ -216,13 +216,16 @@ def _fragments(whole: Buffer, at: int) -> tuple[int, array[int], bytes]:
         if group != 0xFFFE or element != 0xE000 or length == UNDEFINED or at + length > size:
             raise Malformed("the encapsulated pixel data is not made of fragments")
         if basic is None:
-            basic = bytes(whole[at : at + length])
+            basic = bytes(whole[at : at + length]) if length <= 4 * MAX_FRAGMENTS else b""
             offset = at + length + 8
         else:
             lengths.append(length)
             if len(lengths) > MAX_FRAGMENTS:
                 raise Malformed(f"more than {MAX_FRAGMENTS} fragments")
         at += length
+        if at - remembered >= FORGET_BYTES:
+            forget(whole)
+            remembered = at
 
 
 def _firsts(
@@ -270,11 +273,14 @@ def _by_table(entries: array[int], lengths: array[int]) -> array[int]:
 
 def _by_start(whole: Buffer, offset: int, lengths: array[int]) -> array[int]:
     starts = array("I")
-    at = offset
+    at = remembered = offset
     for index, length in enumerate(lengths):
         if bytes(whole[at : at + min(length, 8)]).startswith(_STARTS):
             starts.append(index)
         at += length + _FRAGMENT_HEADER_BYTES
+        if at - remembered >= FORGET_BYTES:
+            forget(whole)
+            remembered = at
     return starts
 
 

@@ -10,12 +10,14 @@ import struct
 
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.notation import (
+    FORGET_BYTES,
     IMPLICIT_LE,
     UNDEFINED,
     Buffer,
     Notation,
     TooShort,
     element_header,
+    forget,
     is_sequence,
 )
 
@@ -61,7 +63,7 @@ def skip_item(head: Buffer, at: int, n: Notation) -> int:
 
 
 def skip_undefined(head: Buffer, at: int, n: Notation) -> int:
-    """The end of a sequence (or fragments) of undefined length whose value begins at `at`.
+    """The end of a sequence of undefined length whose value begins at `at`.
 
     Raises Malformed when it is nested deeper than MAX_DEPTH or not made of items.
     """
@@ -105,6 +107,28 @@ def skip_undefined(head: Buffer, at: int, n: Notation) -> int:
                 if may_be_deep(len(outer) + 2, length) and is_sequence(read, vr, n):
                     check_depth(head, start, start + length, n, len(outer) + 2)
                 at = start + length
+
+
+def skip_fragments(whole: Buffer, at: int, n: Notation) -> int:
+    """The end of encapsulated pixel data whose value begins at `at` (PS3.5 A.4).
+
+    Fragments hold no elements: nothing in them is looked at. Raises Malformed for anything
+    that is no fragment.
+    """
+    size, remembered = len(whole), at
+    while True:
+        if at + 8 > size:
+            raise TooShort(at + 8)
+        read, length = n.implicit.unpack_from(whole, at)
+        at += 8
+        if read == n.sequence_end:
+            return at
+        if read != n.item or length == UNDEFINED:
+            raise Malformed("the encapsulated pixel data is not made of fragments")
+        at += length
+        if at - remembered >= FORGET_BYTES:
+            forget(whole)
+            remembered = at
 
 
 def check_depth(

@@ -13,9 +13,21 @@ Buffer = bytes | memoryview | mmap.mmap
 
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)  # float, double float, integer
 UNDEFINED = 0xFFFFFFFF
+FORGET_BYTES = 1 << 24  # walk so far in a mapped file, then `forget`
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _WANTED = frozenset(BY_TAG) | frozenset(PIXEL_ATTRIBUTES.values()) | {SPECIFIC_CHARACTER_SET}
+
+
+def forget(looked_at: Buffer) -> None:
+    """Let go of the pages of a mapped file that were looked at; they can be looked at again.
+
+    The kernel maps what lies around each byte that is read, and counts it as our memory: a
+    walk from fragment to fragment would end up with the whole file in it.
+    """
+    mapped = looked_at.obj if isinstance(looked_at, memoryview) else looked_at
+    if isinstance(mapped, mmap.mmap):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class TooShort(Exception):

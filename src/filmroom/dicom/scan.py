@@ -12,7 +12,13 @@ import struct
 from dataclasses import dataclass
 
 from filmroom.dicom.errors import Malformed, NeedMore
-from filmroom.dicom.nesting import check_depth, check_items, may_be_deep, skip_undefined
+from filmroom.dicom.nesting import (
+    check_depth,
+    check_items,
+    may_be_deep,
+    skip_fragments,
+    skip_undefined,
+)
 from filmroom.dicom.notation import (
     EXPLICIT_BE,
     EXPLICIT_LE,
@@ -22,6 +28,7 @@ from filmroom.dicom.notation import (
     Notation,
     TooShort,
     element_header,
+    forget,
     long_header,
     notation_of,
 )
@@ -205,6 +212,7 @@ def _ends_in_zeros(head: Buffer, at: int) -> bool:
         if block != _ZEROS[: len(block)]:
             raise Malformed("zero bytes stand between elements")
         at += len(block)
+        forget(head)
     return True
 
 
@@ -230,7 +238,7 @@ def check_rest(found: Scan, whole: Buffer) -> None:
     size = len(whole)
     try:
         if found.pixel_length is None:
-            at = skip_undefined(whole, found.pixel_offset, n)
+            at = skip_fragments(whole, found.pixel_offset, n)
         else:
             at = found.pixel_offset + found.pixel_length
         while at < size:

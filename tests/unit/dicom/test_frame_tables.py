@@ -1,13 +1,17 @@
 """Where frames lie: native, bit-packed, encapsulated with good, bad and no offset tables."""
 
+import mmap
+import re
 import struct
+import time
+from pathlib import Path
 
 import pytest
 
 from filmroom.dicom import frames, uids
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.frames import FrameTable
-from filmroom.dicom.scan import scan
+from filmroom.dicom.scan import check_rest, scan
 
 LE, JPEG = uids.EXPLICIT_VR_LE, uids.JPEG_BASELINE
 A, B, C = b"\xff\xd8\xff\xa1AA", b"\xff\xd8\xff\xb1BBBB", b"\xff\xd8\xff\xc1"
@@ -194,3 +198,43 @@ def test_endless_fragments_are_refused(monkeypatch):
     assert frames_of(encapsulated(A, B, C, number="3"), JPEG) == [A, B, C]
     with pytest.raises(Malformed, match="more than 3"):
         table_of(encapsulated(A, B, C, A, number="4"), JPEG)
+
+
+def test_what_is_in_a_fragment_is_not_looked_at():
+    """As elements, zeros would be two hundred thousand a frame."""
+    data = encapsulated(*[bytes(1 << 21)] * 16, number="16")
+    found = scan(data[:4096], JPEG, complete=False)
+    began = time.perf_counter()
+    check_rest(found, data)
+    assert frames.build(found, data, JPEG).frames == 16
+    assert time.perf_counter() - began < 0.2
+
+
+def test_an_item_of_undefined_length_is_no_fragment():
+    data = encapsulated(A, B, number="2")
+    broken = data.replace(fragment(B), struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF))
+    with pytest.raises(Malformed):
+        check_rest(scan(data, JPEG, complete=True), broken)
+
+
+def mapped_bytes():
+    """How much of mapped files counts as our memory, at most so far."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+
+def test_a_walk_through_a_mapped_file_does_not_end_up_with_all_of_it_in_memory(tmp_path):
+    path = tmp_path / "many"
+    start = encapsulated(number="4096")[:-8]
+    with path.open("wb") as file:
+        file.write(start)
+        for _ in range(4096):
+            file.write(fragment(bytes(65536)))
+        file.write(struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
+    with path.open("rb") as file:
+        whole = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+    found = scan(start + fragment(b""), JPEG, complete=False)
+    Path("/proc/self/clear_refs").write_text("5")  # the most so far is what there is now
+    before = mapped_bytes()
+    check_rest(found, whole)
+    assert frames.build(found, whole, JPEG).frames == 4096
+    assert mapped_bytes() - before < 100 << 20  # of 256
