@@ -87,6 +87,9 @@ class AccountsIndex:
     def quarantined(self, limit=1000):
         return list(self._quarantined.values())[:limit]
 
+    def quarantined_by_id(self, id):
+        return self._quarantined.get(id)
+
     def put_quarantined(self, row):
         self._quarantined[row.id] = row
 

@@ -120,6 +120,10 @@ class Index(Protocol):
         """Newest first."""
         ...
 
+    def quarantined_by_id(self, id: int) -> Quarantined | None:
+        """One of them; None when there is none of that id."""
+        ...
+
     def forget_quarantined(self, id: int) -> None:
         """Drop the row (the file is the caller's)."""
         ...

@@ -37,7 +37,7 @@ class Quarantine:
 
     def find(self, id: int) -> tuple[Quarantined, Path]:
         """One entry and its file; NotHeld. Blocks."""
-        found = next((q for q in self._archive.index.quarantined(1_000_000) if q.id == id), None)
+        found = self._archive.index.quarantined_by_id(id)
         if found is None or not _KEY.fullmatch(found.key):
             raise NotHeld("there is no such entry in the quarantine")
         return found, self._folder / found.key

@@ -334,14 +334,10 @@ class SqlIndex:
         return int(rows[0][0])
 
     def quarantined(self, limit: int = 1000) -> list[Quarantined]:
-        return [
-            Quarantined(
-                id_, key, reason, uid, Origin(**orjson.loads(origin)), size_bytes, received_at
-            )
-            for id_, key, reason, uid, origin, size_bytes, received_at in self._rows(
-                "quarantined", limit=limit
-            )
-        ]
+        return [_quarantined(row) for row in self._rows("quarantined", limit=limit)]
+
+    def quarantined_by_id(self, id: int) -> Quarantined | None:
+        return next(map(_quarantined, self._rows("quarantined_by_id", id=id)), None)
 
     def forget_quarantined(self, id: int) -> None:
         self._write("forget_quarantined", id=id)
@@ -421,6 +417,12 @@ def _handle(row: Row) -> Handle:
     study, series, instance, sop_class_uid, key, *where, frames = row
     key = packing.unpack_key(key, study, series, instance)
     return Handle(study, series, instance, sop_class_uid, Location(key, *where), frames)
+
+
+def _quarantined(row: Row) -> Quarantined:
+    id_, key, reason, uid, origin, size_bytes, received_at = row
+    origin = Origin(**orjson.loads(origin))
+    return Quarantined(id_, key, reason, uid, origin, size_bytes, received_at)
 
 
 def _user(row: Row) -> User:

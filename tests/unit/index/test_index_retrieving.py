@@ -103,7 +103,10 @@ def test_quarantine_is_remembered_newest_first(index):
     assert rows[0] == Quarantined(second, "b.dcm", "other", "1.2", ORIGIN, 20, 2.0)
     assert (rows[1].reason, rows[1].origin.name) == ("not DICOM", "SC?")
     assert index.statistics().quarantined == 2
+    assert [index.quarantined_by_id(id_) for id_ in (first, second)] == rows[::-1]
+    assert index.quarantined_by_id(first + second) is None
     index.forget_quarantined(first)
+    assert index.quarantined_by_id(first) is None
     assert [q.id for q in index.quarantined(limit=5)] == [second]
 
 

@@ -230,6 +230,10 @@ RETURNING id;
 SELECT id, key, reason, sop_instance_uid, origin, size_bytes, received_at
   FROM quarantine ORDER BY received_at DESC, id DESC LIMIT :limit;
 
+-- name: quarantined_by_id
+SELECT id, key, reason, sop_instance_uid, origin, size_bytes, received_at
+  FROM quarantine WHERE id = :id;
+
 -- name: forget_quarantined
 DELETE FROM quarantine WHERE id = :id;
 
