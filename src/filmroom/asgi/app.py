@@ -132,7 +132,7 @@ def create_app(
     gate = Gate(
         Gzip(inner),
         sign_in,
-        max_body_bytes=settings.http.max_body_bytes,
+        settings.http,
         open_paths=pages.open_paths,
     )
     headers = SecurityHeaders(

@@ -16,7 +16,8 @@ from filmroom.archive.access import Action, Principal, demand
 from filmroom.archive.errors import Refused, Unavailable
 from filmroom.asgi.access import READ, Need, needed
 from filmroom.console.answers import of_archive, problem
-from filmroom.console.session import COOKIE
+from filmroom.console.session import cookie_name
+from filmroom.security.settings import HttpSettings
 from filmroom.security.signin import MustWait, SignIn, SignInFailed
 
 SMALL_BODY = 1 << 20
@@ -39,14 +40,14 @@ class Gate:
         self,
         app: ASGIApp,
         sign_in: SignIn,
+        http: HttpSettings,
         *,
-        max_body_bytes: int,
         open_paths: frozenset[str] = frozenset(),
     ) -> None:
         self._app = app
         self._open_paths = open_paths  # static files: they are the same for everybody
         self._sign_in = sign_in
-        self._max_body_bytes = max_body_bytes
+        self._http = http
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -101,7 +102,7 @@ class Gate:
         """(who asks, whether a cookie says so); a header counts before a cookie."""
         authorization = headers.get("authorization")
         if authorization is None:
-            secret = _cookie(headers)
+            secret = _cookie(headers, cookie_name(scope, self._http))
             return (await self._sign_in.by_session(secret) if secret else None), True
         kind, _, credentials = authorization.partition(" ")
         credentials = credentials.strip()
@@ -119,15 +120,15 @@ class Gate:
 
     def _limit(self, scope: Scope) -> int:
         is_store = scope["method"] == "POST" and scope["path"].startswith("/dicom-web")
-        return self._max_body_bytes if is_store else SMALL_BODY
+        return self._http.max_body_bytes if is_store else SMALL_BODY
 
 
-def _cookie(headers: Headers) -> str:
+def _cookie(headers: Headers, name: str) -> str:
     text = headers.get("cookie", "")
-    if COOKIE not in text:
+    if name not in text:
         return ""
     try:
-        morsel = SimpleCookie(text).get(COOKIE)
+        morsel = SimpleCookie(text).get(name)
     except CookieError:
         return ""
     return morsel.value if morsel else ""

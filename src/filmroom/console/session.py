@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
 
 from filmroom.archive.access import Principal
 from filmroom.archive.errors import Refused
@@ -16,6 +17,19 @@ from filmroom.security.settings import HttpSettings
 from filmroom.security.signin import MustWait, SignIn, SignInFailed
 
 COOKIE = "filmroom_session"
+
+
+def cookie_name(scope: Scope, http: HttpSettings) -> str:
+    """What the session cookie is called for this request.
+
+    Over HTTPS it is a `__Host-` cookie, which no neighbouring host and no plain HTTP page of
+    this one can put in our place (RFC 6265bis 4.1.3.2).
+    """
+    return f"__Host-{COOKIE}" if _is_private(scope, http) else COOKIE
+
+
+def _is_private(scope: Scope, http: HttpSettings) -> bool:
+    return http.secure or scope["scheme"] == "https"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +79,12 @@ def routes(sign_in: SignIn, http: HttpSettings, about: About) -> list[BaseRoute]
 
     async def leave(request: Request) -> Response:
         """Sign out."""
-        if secret := request.cookies.get(COOKIE):
+        name = cookie_name(request.scope, http)
+        if secret := request.cookies.get(name):
             await sign_in.close(secret)
         response = nothing()
-        response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+        secure = _is_private(request.scope, http)
+        response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
         # Images are kept by browsers for long: the next person at this desk is another one.
         response.headers["Clear-Site-Data"] = '"cache"'
         return response
@@ -77,7 +93,7 @@ def routes(sign_in: SignIn, http: HttpSettings, about: About) -> list[BaseRoute]
         """Give oneself a new password; every other session ends."""
         given = await body(request, NewPassword)
         me = who(request).name
-        if not request.cookies.get(COOKIE):
+        if not request.cookies.get(cookie_name(request.scope, http)):
             raise Refused("only a person who is signed in can change a password")
         try:
             await sign_in.confirm(me, given.old, address(request))
@@ -115,11 +131,11 @@ def _shown(principal: Principal, about: About) -> dict[str, Any]:
 
 def _put_cookie(response: Response, secret: str, request: Request, http: HttpSettings) -> None:
     response.set_cookie(
-        COOKIE,
+        cookie_name(request.scope, http),
         secret,
         max_age=int(http.session_hours * 3600),
         path="/",
-        secure=http.secure or request.url.scheme == "https",
+        secure=_is_private(request.scope, http),
         httponly=True,
         samesite="lax",  # so that a link from another system opens a study without a detour
     )

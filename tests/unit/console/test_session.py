@@ -27,7 +27,33 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(visit):
     assert "path=/" in cookie
     assert "secure" not in cookie
     over_tls = await visit().post("https://archive.test/api/session", json=body)
-    assert "secure" in over_tls.headers["set-cookie"].lower()
+    assert "; secure" in over_tls.headers["set-cookie"].lower()
+
+
+TLS = "https://archive.test/api/session"
+
+
+async def test_over_tls_nobody_next_door_can_put_a_cookie_in_our_place(visit):
+    body = {"user": "viewer", "password": PASSWORDS["viewer"]}
+    client = visit()
+    cookie = (await client.post(TLS, json=body)).headers["set-cookie"]
+    assert cookie.startswith("__Host-filmroom_session=")
+    assert "domain" not in cookie.lower()
+    assert (await client.get(TLS)).status_code == 200
+    tossed = visit()
+    tossed.cookies.set("filmroom_session", client.cookies["__Host-filmroom_session"])
+    assert (await tossed.get(TLS)).status_code == 401
+
+
+async def test_signing_out_over_tls_takes_the_cookie_away(visit):
+    body = {"user": "viewer", "password": PASSWORDS["viewer"]}
+    client = visit()
+    await client.post(TLS, json=body)
+    gone = (await client.delete(TLS)).headers["set-cookie"]
+    assert gone.startswith('__Host-filmroom_session="";')
+    assert "; secure" in gone.lower()  # else browsers do not take it
+    assert not client.cookies
+    assert (await client.get(TLS)).status_code == 401
 
 
 async def test_a_session_secret_has_256_bits(visit):
