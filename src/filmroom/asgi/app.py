@@ -145,7 +145,11 @@ def _dicomweb(archive: Archive, pool: Pool, settings: AppSettings) -> list[BaseR
     from filmroom.dicomweb import routes as dicomweb
     from filmroom.dicomweb.service import Settings
 
-    ours = Settings(public_url=settings.http.public_url, max_results=settings.query.max_results)
+    ours = Settings(
+        public_url=settings.http.public_url,
+        max_results=settings.query.max_results,
+        spool=settings.blobs_folder / "tmp",
+    )
     return list(dicomweb.routes(archive, pool, ours))
 
 

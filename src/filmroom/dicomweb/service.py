@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -23,7 +24,8 @@ class Settings:
     """How DICOMweb behaves.
 
     root: path prefix of all resources. public_url: scheme and authority put before it in
-    RetrieveURLs; empty for path-absolute ones, which no proxy can break.
+    RetrieveURLs; empty for path-absolute ones, which no proxy can break. spool: the folder in
+    which a store's bulk data wait; None for the system's own.
     """
 
     root: str = "/dicom-web"
@@ -34,6 +36,7 @@ class Settings:
     max_metadata_bytes: int = 64 * 1024 * 1024  # of a store's metadata part
     commits_in_flight: int = 16
     retry_after_seconds: int = 5
+    spool: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

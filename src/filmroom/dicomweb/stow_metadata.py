@@ -12,6 +12,7 @@ import struct
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import orjson
@@ -54,12 +55,16 @@ class Value:
 class Parts:
     """All parts of one request: the metadata in memory, bounded; the values on disk."""
 
-    def __init__(self, max_metadata_bytes: int) -> None:
+    def __init__(self, max_metadata_bytes: int, spool: Path | None = None) -> None:
+        """spool: a folder that has room for the values. Raises Unavailable."""
         self.data_sets: list[dict[str, Any]] = []
         self.values: dict[str, list[Value]] = {}
         self._max_metadata_bytes = max_metadata_bytes
         self._metadata_bytes = 0  # of all parts so far
-        self._spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        try:
+            self._spool: IO[bytes] = tempfile.TemporaryFile(dir=spool)  # noqa: SIM115 - see close()
+        except OSError as error:
+            raise Unavailable("no room for the bulk data", detail=str(error)) from None
         self._metadata = bytearray()
         self._headers: dict[str, str] = {}
         self._type = negotiate.MediaRange("")
@@ -146,7 +151,7 @@ async def take_metadata(
     service: Service, storing: Storing, reader: MultipartReader, body: AsyncIterator[bytes]
 ) -> None:
     """Collect all parts, then store the instances that the metadata describe."""
-    parts = Parts(service.settings.max_metadata_bytes)
+    parts = Parts(service.settings.max_metadata_bytes, service.settings.spool)
     try:
         async for chunk in body:
             for event in reader.feed(chunk):

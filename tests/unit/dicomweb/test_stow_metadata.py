@@ -5,6 +5,7 @@ import copy
 import errno
 import io
 import json
+import tempfile
 
 import numpy as np
 import pydicom
@@ -55,6 +56,26 @@ async def test_uncompressed_pixels_come_in_a_part_of_their_own(room):
     assert read.PixelData == ds.PixelData
     assert read.PatientName == "Müller^Jörg"
     assert read.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+
+
+async def test_bulk_data_wait_where_there_is_room_for_them(make_room, tmp_path, monkeypatch):
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    asked = []
+    temporary = tempfile.TemporaryFile
+
+    def noted(*, dir):
+        asked.append(dir)
+        return temporary(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", noted)
+    room = make_room(settings=Settings(spool=spool))
+    ds = a_data_set(**STUDY)
+    bulk = ("application/octet-stream", "pixels", ds.PixelData)
+    assert (await post(room, [metadata_of(ds)], bulk)).status_code == 200
+    assert asked == [spool]
+    spool.rmdir()
+    assert (await post(room, [metadata_of(ds)], bulk)).status_code == 503
 
 
 @pytest.mark.parametrize(
@@ -207,6 +228,9 @@ async def test_the_metadata_of_all_parts_are_bounded_together(make_room):
 
 async def test_a_full_disk_under_the_bulk_parts_is_told_as_such(room, monkeypatch):
     class Full(io.BytesIO):
+        def __init__(self, dir):
+            super().__init__()
+
         def write(self, data):
             raise OSError(errno.ENOSPC, "No space left on device")
 
