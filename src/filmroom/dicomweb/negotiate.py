@@ -176,22 +176,33 @@ def split_offer(offer: str) -> tuple[bool, str]:
 def choose(accept: str, offers: tuple[str, ...]) -> str | None:
     """The offer that the client likes best, None when it likes none (8.7.8).
 
-    offers: media types, `multipart/related; type="..."` included, our favourite first.
+    offers: media types, `multipart/related; type="..."` included, our favourite first. Among
+    those liked equally the one named first wins.
     """
     ranges = parse_accept(accept)
-    refused = [each for each in ranges if each.q == 0]
-    for media_range in ranges:
-        for offer in offers if media_range.q > 0 else ():
-            multipart, content = split_offer(offer)
-            if media_range.is_multipart is not multipart and media_range.media_type != "*/*":
-                continue
-            if media_range.covers(content) and not _excluded(refused, multipart, content):
-                return offer
-    return None
+    liked: list[tuple[int, int, str]] = []
+    for ours, offer in enumerate(offers):
+        said = _said_of(ranges, *split_offer(offer))
+        if said is not None and said.q > 0:
+            liked.append((ranges.index(said), ours, offer))  # ranges are in order of q
+    return min(liked)[2] if liked else None
 
 
-def _excluded(refused: Iterable[MediaRange], multipart: bool, content: str) -> bool:
-    return any(each.is_multipart is multipart and each.content == content for each in refused)
+def _said_of(ranges: Sequence[MediaRange], multipart: bool, content: str) -> MediaRange | None:
+    """The range that decides about a media type: the narrowest it falls into (RFC 9110 12.5.1)."""
+    fitting = [
+        each
+        for each in ranges
+        if each.covers(content) and (each.media_type == "*/*" or each.is_multipart is multipart)
+    ]
+    return max(fitting, key=_narrowness, default=None)
+
+
+def _narrowness(media_range: MediaRange) -> int:
+    if media_range.media_type == "*/*":
+        return 0
+    content = media_range.content
+    return 1 if content == "*/*" else 2 if content.endswith("/*") else 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,13 +252,18 @@ def frame_forms(accept: str, stored: str) -> tuple[Form, ...]:
     """
     wanted: list[tuple[float, bool, Form]] = []
     ranges = parse_accept(accept)
-    refused = {each.content for each in ranges if each.q == 0}
     for media_range in ranges:
         if media_range.q == 0:
             continue
-        forms = [f for f in _frame_candidates(media_range, stored) if f.media_type not in refused]
-        costly = bool(forms) and forms[0].transfer_syntax_uid != AS_STORED
-        wanted += [(-media_range.q, costly, form) for form in forms]
+        costly = None
+        for form in _frame_candidates(media_range, stored):
+            q = media_range.q
+            said = _said_of(ranges, form.multipart, form.media_type)
+            if said is not None and _narrowness(said) > _narrowness(media_range):
+                q = min(q, said.q)
+            if q > 0:
+                costly = form.recoded if costly is None else costly
+                wanted.append((-q, costly, form))
     wanted.sort(key=lambda each: each[:2])
     return tuple(form for _, _, form in wanted)
 

@@ -75,6 +75,9 @@ def test_an_absurdly_long_list_is_refused():
         (f'multipart/related; type="{XML}"', OFFERS[2]),
         (f"{JSON};q=0, */*", "application/json"),
         ("text/html, */*;q=0.8", JSON),
+        (f"{JSON};q=0.1, */*", "application/json"),
+        (f"{JSON};q=0.1, application/*;q=0.5", "application/json"),
+        (f"application/*;q=0, {JSON};q=0.1", JSON),
         ("text/html", None),
         (XML, None),
     ],
@@ -140,6 +143,40 @@ OHIF = "multipart/related; type=application/octet-stream; transfer-syntax=*"
 )  # fmt: skip
 def test_frames_go_as_they_lie_when_that_is_welcome(accept, stored, form):
     assert frame_forms(accept, stored)[0] == form
+
+
+PICTURES = ("image/jpeg", "image/png", 'multipart/related; type="image/jpeg"')
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        ("image/*;q=0, */*", PICTURES[2]),
+        ("image/*;q=0, image/png, */*", "image/png"),
+        ('image/*;q=0, multipart/related; type="image/*";q=0, */*', None),
+        ("image/*;q=0, multipart/related;q=0, */*", None),
+        ("multipart/related;q=0.2, */*;q=0.1", PICTURES[2]),
+        ("image/jpeg;q=0.5, image/*", "image/png"),
+        ("*/*;q=0", None),
+    ],
+)
+def test_the_narrowest_range_decides(accept, chosen):
+    assert choose(accept, PICTURES) == chosen
+
+
+@pytest.mark.parametrize(
+    ("accept", "stored", "forms"),
+    [
+        ("*/*, multipart/related; type=\"image/*\";q=0", JLS, [Form(True, OCTETS, EXPLICIT)]),
+        (f'*/*, multipart/related; type="{OCTETS}";q=0.1', JLS,
+         [Form(True, "image/jls"), Form(True, OCTETS, EXPLICIT)]),
+        ("image/*, image/jp2;q=0", J2K, []),
+        (f"{OHIF}, */*;q=0", JLS, [Form(True, "image/jls")]),
+        (f'{OCTETS};q=0, multipart/related; type="{OCTETS}"', EXPLICIT, [Form(True, OCTETS)]),
+    ],
+)  # fmt: skip
+def test_frames_do_not_come_as_what_was_refused(accept, stored, forms):
+    assert list(dict.fromkeys(frame_forms(accept, stored))) == forms
 
 
 @pytest.mark.parametrize("accept", ["text/html", "video/mp4", "image/webp", "application/dicom"])
