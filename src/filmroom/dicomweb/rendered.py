@@ -34,7 +34,7 @@ from filmroom.dicomweb.multipart import (
 )
 from filmroom.pixel.codecs import can_decode
 from filmroom.pixel.errors import NoCodec, TooLarge, Undecodable
-from filmroom.pixel.options import GIF, MEDIA_TYPES, RenderOptions, parse_options
+from filmroom.pixel.options import GIF, MEDIA_TYPES, RenderOptions, not_obeyed, parse_options
 from filmroom.pixel.picture import frames_of, number_of, picture_of
 from filmroom.pixel.pool import Pool
 from filmroom.pixel.render import Stored, render_stored
@@ -135,6 +135,9 @@ async def render_response(
     headers = {**BINARY_HEADERS, "ETag": etag}
     if not one_instance:
         headers["Cache-Control"] = REVALIDATE  # more images may arrive
+    if not thumbnail and (ignored := not_obeyed(params)):
+        text = f"{' and '.join(ignored)} not applied: no such rendering is made here"
+        headers["Warning"] = f'299 filmroom "{text}"'  # PS3.18 8.3.5.1
     if if_none_match is not None and etag in if_none_match:
         return Response(status_code=304, headers=headers)
     studio = Studio(archive, pool, options)

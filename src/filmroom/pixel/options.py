@@ -78,6 +78,13 @@ def parse_options(
     )
 
 
+def not_obeyed(params: Mapping[str, str]) -> list[str]:
+    """Parameters that are in order and yet change nothing: the client ought to be told."""
+    profile = params.get("iccprofile", "").strip().lower()
+    found = ["iccprofile"] if profile not in ("", "no") else []
+    return found + (["annotation"] if params.get("annotation", "").strip() else [])
+
+
 def _number(text: str, name: str) -> float:
     text = text.strip()
     if NUMBER.fullmatch(text) is None or not math.isfinite(float(text)):

@@ -176,6 +176,27 @@ async def test_other_media_types_are_not_acceptable(pool, accept):
         await ask(pool, FakeRetriever(an_image()), "1.2.3.1", accept=accept)
 
 
+@pytest.mark.parametrize(
+    ("wish", "named"),
+    [
+        ({"annotation": "patient,technique"}, "annotation"),
+        ({"iccprofile": "srgb"}, "iccprofile"),
+        ({"annotation": "patient", "iccprofile": "yes"}, "iccprofile and annotation"),
+        ({"iccprofile": "no"}, None),
+        ({"annotation": "", "window": "40,400,linear"}, None),
+        ({"annotation": "patient", "thumbnail": True}, None),
+    ],
+)
+async def test_a_wish_that_is_not_granted_is_named_in_a_warning(pool, wish, named):
+    response = await ask(pool, FakeRetriever(an_image()), "1.2.3.1", **wish)
+    assert response.status_code == 200
+    warning = response.headers.get("warning")
+    if named is None:
+        assert warning is None
+    else:
+        assert warning.startswith(f'299 filmroom "{named} not applied')
+
+
 async def test_what_is_no_image_is_unsupported_and_says_what_to_do(pool):
     with pytest.raises(Unsupported, match="application/dicom"):
         await ask(pool, FakeRetriever(a_report()), "1.2.9.1")
