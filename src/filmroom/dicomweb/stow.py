@@ -49,6 +49,8 @@ GIVE_UP_AFTER = 100  # failures in a row with nothing stored: this is not a stor
 INFLATE_STEP = 256 * 1024
 FREE_OF_RATIO_BYTES = 64 * 1024 * 1024
 MAX_RATIO = 100  # inflated to deflated, beyond the free part
+FREE_MEMBERS = 100  # of a gzip body, however short they are
+LEAST_MEMBER_BYTES = 1024  # on average, when there are more: each has its cost
 
 
 async def store(service: Service, request: Request) -> Response:
@@ -254,16 +256,27 @@ def decoded(request: Request) -> AsyncIterator[bytes]:
 
 
 async def _inflated(request: Request) -> AsyncIterator[bytes]:
-    """A gzip body in bounded steps; a 413 Problem when it inflates out of all proportion."""
+    """A gzip body, of one or more members, in bounded steps (RFC 1952 2.2).
+
+    Raises a 413 Problem when it inflates out of all proportion, and a 400 for other nonsense.
+    """
     stream = zlib.decompressobj(31)
-    taken = given = 0
+    taken = given = members = 0
     try:
         async for chunk in request.stream():
             taken += len(chunk)
             pending = chunk
-            while pending and not stream.eof:
+            while pending:
+                if stream.eof:  # another member may follow, or the zeros that tar and tapes add
+                    pending = pending.lstrip(b"\0")
+                    if not pending:
+                        break
+                    members += 1
+                    if members > FREE_MEMBERS and members * LEAST_MEMBER_BYTES > taken:
+                        raise bad_request("the gzip body is in too many pieces")
+                    stream = zlib.decompressobj(31)
                 piece = stream.decompress(pending, INFLATE_STEP)
-                pending = stream.unconsumed_tail
+                pending = stream.unused_data if stream.eof else stream.unconsumed_tail
                 given += len(piece)
                 if given > FREE_OF_RATIO_BYTES and given > MAX_RATIO * taken:
                     raise Problem(413, "Too Large", "the gzip body inflates out of proportion")

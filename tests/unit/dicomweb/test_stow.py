@@ -55,6 +55,31 @@ async def test_a_body_may_be_gzipped(room):
     assert (await room.post("/studies", content=body, headers=headers)).status_code == 415
 
 
+GZIPPED = {"Content-Type": "application/dicom", "Content-Encoding": "gzip"}
+
+
+@pytest.mark.parametrize("end", [b"", b"\0" * 700])
+async def test_a_gzip_body_may_have_several_members(room, end):
+    file = an_instance()
+    pieces = [file[at : at + 200] for at in range(0, len(file), 200)]
+    body = b"".join(map(gzip.compress, pieces)) + end
+
+    async def in_drops():
+        for at in range(0, len(body), 37):
+            yield body[at : at + 37]
+
+    for content in (body, in_drops()):
+        response = await room.post("/studies", content=content, headers=GZIPPED)
+        assert response.status_code == 200, response.text
+
+
+async def test_gzip_members_are_no_way_to_keep_us_busy(room):
+    body = gzip.compress(an_instance()) + gzip.compress(b"") * 5000
+    assert (await room.post("/studies", content=body, headers=GZIPPED)).status_code == 400
+    noise = gzip.compress(an_instance()) + b"noise"
+    assert (await room.post("/studies", content=noise, headers=GZIPPED)).status_code == 400
+
+
 async def test_a_gzip_bomb_is_refused(room):
     body = gzip.compress(bytes(200_000_000), 1)
     headers = {"Content-Type": "application/dicom", "Content-Encoding": "gzip"}
