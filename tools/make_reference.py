@@ -1,4 +1,4 @@
-"""Write docs/reference/{settings,http,cli}.md from what the program itself knows.
+"""Write docs/reference/{settings,http,cli,statuses}.md from what the program itself knows.
 
 python tools/make_reference.py           write them
 python tools/make_reference.py --check   exit status 1 when one is out of date
@@ -15,9 +15,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import typer
+from make_conformance import table
 from typer.main import get_command
 
 from filmroom.archive.access import ROLES, Action
+from filmroom.archive.errors import ArchiveError
 from filmroom.asgi import create_app
 from filmroom.asgi.access import Need, needed
 from filmroom.asgi.openapi import each_route
@@ -25,7 +27,9 @@ from filmroom.cli.main import app as command_line
 from filmroom.cli.main import register_tools
 from filmroom.config import Settings
 from filmroom.config.reference import reference
+from filmroom.dicomweb import problems, stow_report
 from filmroom.dicomweb.routes import RESOURCES
+from filmroom.services import outcomes
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
@@ -50,6 +54,65 @@ their [own page](settings.md).
 
 This page is written by `tools/make_reference.py`; a test compares the two.
 """
+
+
+STATUSES_HEAD = """# Statuses
+
+What filmroom answers, what it means, and so what to do. First one table for what can go wrong
+inside, then one for each protocol.
+
+This page is written by `tools/make_reference.py`; a test compares the two.
+
+"""
+
+
+def statuses_page() -> str:
+    """Every status that a peer or client may be answered."""
+    return STATUSES_HEAD + "\n".join(_statuses()).rstrip() + "\n"
+
+
+def _statuses() -> Iterator[str]:
+    yield from table(
+        ["What went wrong", "C-STORE", "C-FIND", "C-MOVE, C-GET", "HTTP", "STOW-RS, the instance"],
+        (
+            [
+                _words(kind.__doc__).rstrip("."),
+                *(
+                    f"{outcomes.status_of(kind(''), of_service):04X}"
+                    for of_service in (
+                        outcomes.C_STORE_STATUS,
+                        outcomes.QUERY_STATUS,
+                        outcomes.RETRIEVE_STATUS,
+                    )
+                ),
+                str(problems.HTTP_STATUS[kind]),
+                f"{stow_report.failed(kind('')).reason:04X}",
+            ]
+            for kind in ArchiveError.__subclasses__()
+        ),
+    )
+    for service, meanings in outcomes.MEANINGS.items():
+        yield from (f"## {service}", "")
+        yield from table(
+            ["status", "what it means"],
+            ([f"{status:04X}", meaning] for status, meaning in sorted(meanings.items())),
+        )
+    yield from ("## STOW-RS, of each instance", "")
+    yield from table(["reason", "what it means"], _reasons())
+    yield from ("## HTTP", "")
+    yield from table(
+        ["status", "what it means"],
+        ([str(status), meaning] for status, meaning in sorted(problems.MEANINGS.items())),
+    )
+
+
+def _reasons() -> Iterator[list[str]]:
+    """Failure Reason (0008,1197) and Warning Reason (0008,1196) of a store's response."""
+    for kind, reason in sorted(stow_report.FAILURE_REASON.items(), key=lambda pair: pair[1]):
+        yield [f"{reason:04X}", f"Failed: {_words(kind.__doc__)}"]
+    yield [f"{stow_report.PROCESSING_FAILURE:04X}", "Failed: it should not have; see the log."]
+    yield [f"{stow_report.REPLACED:04X}", "Held; the content held before is in quarantine."]
+    yield [f"{stow_report.KEPT_FIRST:04X}", outcomes.MEANINGS["C-STORE"][0xB000]]
 
 
 def http_page() -> str:
@@ -122,7 +185,12 @@ def _words(text: str | None) -> str:
 
 def pages() -> dict[str, str]:
     """File name -> what it should say."""
-    return {"settings.md": reference(), "http.md": http_page(), "cli.md": cli_page()}
+    return {
+        "settings.md": reference(),
+        "http.md": http_page(),
+        "cli.md": cli_page(),
+        "statuses.md": statuses_page(),
+    }
 
 
 def main() -> int:

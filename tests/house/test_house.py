@@ -126,6 +126,26 @@ def test_both_http_edges_say_the_same_of_an_error():
     assert dict(answers.HTTP_STATUS) == dict(problems.HTTP_STATUS)
 
 
+def test_every_status_that_is_answered_has_its_meaning_in_the_manual():
+    from filmroom.console import answers
+    from filmroom.dicomweb import problems, stow_report
+    from filmroom.services import outcomes
+
+    known = {*problems.TITLES, *answers.TITLES, *problems.HTTP_STATUS.values()}
+    assert known <= set(problems.MEANINGS)
+    used = {
+        "C-STORE": outcomes.C_STORE_STATUS,
+        "C-FIND": outcomes.QUERY_STATUS,
+        "C-MOVE": outcomes.RETRIEVE_STATUS,
+        "C-GET": outcomes.RETRIEVE_STATUS,
+    }
+    for service, table in used.items():
+        assert set(table.values()) <= set(outcomes.MEANINGS[service]), service
+    page = (ROOT / "docs" / "reference" / "statuses.md").read_text("utf-8")
+    for reason in stow_report.FAILURE_REASON.values():
+        assert f"| {reason:04X} |" in page
+
+
 def test_every_setting_is_in_the_manual():
     page = ROOT / "docs" / "reference" / "settings.md"
     assert page.read_text("utf-8") == reference(), (

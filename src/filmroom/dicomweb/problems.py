@@ -47,6 +47,31 @@ TITLES = {
     503: "Try Again Later",
 }
 
+MEANINGS: dict[int, str] = {  # of all that an HTTP client may be answered, for the manual
+    200: "Done. Of a store: every instance is held.",
+    202: "Of a store: some instances are held, or held with a warning. The body says of each "
+    "what became of it.",
+    206: "The byte range that was asked for.",
+    304: "What you have (`If-None-Match`) is what there is.",
+    400: "The request makes no sense; `detail` says where. Of a store: no instance could be read.",
+    401: "Sign in: there is no token, password or session, or it is worth nothing any more.",
+    403: "This user or token may not do that, or the request comes from another site's page.",
+    404: "There is no such study, series, instance, frame or address.",
+    405: "That cannot be done here; `Allow` says what can.",
+    406: "It is there, but in none of the forms in `Accept`; `detail` lists those there are.",
+    408: "The request did not arrive in time.",
+    409: "Of a store: no instance is held; the body says why of each. Elsewhere: it contradicts "
+    "what is held.",
+    413: "Too large, or too many parts: see `http.max_body_bytes`.",
+    414: "The address is too long.",
+    415: "The body is of a kind that is not taken here; `detail` lists those that are.",
+    416: "There are no such bytes; `Content-Range` tells how many there are.",
+    429: "Too many wrong passwords; `Retry-After` says how many seconds to wait.",
+    431: "The header of the request is too large.",
+    500: "This should not have happened: the log has it under the ID in the body.",
+    503: "Disk, index or workers are not available; try again after `Retry-After` seconds.",
+}
+
 RETRY_AFTER_SECONDS = 5
 LEFT = 499  # what others log when a client has closed its request
 
