@@ -16,6 +16,8 @@ export interface Outcome {
   why: string;
 }
 
+export const STOPPED = 'stopped before it was sent';
+
 const BATCH_FILES = 25;
 const BATCH_BYTES = 32 * 1024 * 1024;
 
@@ -123,9 +125,9 @@ export function send(
       else resolve(readAnswer(request.responseText, files) ?? all(words(request.responseText) || `the server answered ${request.status}`));
     };
     request.onerror = () => resolve(all('the connection broke; send it again'));
-    request.onabort = () => resolve(all('stopped before it was sent'));
+    request.onabort = () => resolve(all(STOPPED));
     signal.addEventListener('abort', () => request.abort());
-    if (signal.aborted) resolve(all('stopped before it was sent'));
+    if (signal.aborted) resolve(all(STOPPED));
     else request.send(multipart(files, boundary));
   });
 }

@@ -50,7 +50,7 @@ function useDrop(upload: UploadState): boolean {
       event.preventDefault();
       depth = 0;
       setOver(false);
-      void dropped(event.dataTransfer).then(picked => start.current(picked));
+      void start.current(dropped(event.dataTransfer));
     };
     const heard = [['dragenter', enter], ['dragleave', leave], ['dragover', hover], ['drop', drop]] as const;
     for (const [name, listener] of heard) addEventListener(name, listener);
@@ -68,15 +68,15 @@ function Report({ progress, upload }: { progress: Progress; upload: UploadState 
     <section className="upload" aria-label="Upload">
       <div className="upload-head">
         <strong role="status">
-          {running ? `Sending ${progress.done.toLocaleString('en')} of ${count(progress.files, 'file', 'files')}` : verdict(stored, tell('failed').length)}
+          {running ? doing(progress) : verdict(stored, tell('failed').length)}
         </strong>
-        <span className="muted">{running && `${size(progress.sentBytes)} of ${size(progress.bytes)}`}</span>
+        <span className="muted">{running && !progress.reading && `${size(progress.sentBytes)} of ${size(progress.bytes)}`}</span>
         <span className="spring" />
         {running
           ? <button type="button" className="quiet" onClick={upload.stop}>Stop</button>
           : <button type="button" className="quiet" onClick={upload.close}>Close</button>}
       </div>
-      {running && <progress max={progress.bytes || 1} value={progress.sentBytes} />}
+      {running && (progress.reading ? <progress /> : <progress max={progress.bytes || 1} value={progress.sentBytes} />)}
       {troubles.length > 0 && (
         <ul>
           {troubles.slice(0, LISTED).map((outcome, index) => (
@@ -105,6 +105,11 @@ function Report({ progress, upload }: { progress: Progress; upload: UploadState 
       )}
     </section>
   );
+}
+
+function doing({ reading, done, files }: Progress): string {
+  if (reading && !files) return 'Reading…';
+  return `${reading ? 'Reading' : 'Sending'} ${done.toLocaleString('en')} of ${count(files, 'file', 'files')}${reading ? '…' : ''}`;
 }
 
 function verdict(stored: number, failed: number): string {

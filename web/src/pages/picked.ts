@@ -1,22 +1,29 @@
 // Files that a person dropped or picked, folders opened, each looked at before it is sent.
 
 import { HEAD_BYTES, kindOf } from '../dicomweb/part10';
-import type { Outcome, Outgoing } from '../dicomweb/store';
+import { STOPPED, type Outcome, type Outgoing } from '../dicomweb/store';
+
+const HEARD_EVERY = 100; // files; each time the page is drawn anew
 
 export interface Picked {
   path: string;
-  file: File;
+  /** null: there is something here that the browser cannot open. */
+  file: File | null;
 }
 
-/** All files below what was dropped. Must be called before the drop event ends. */
+/** All files below what was dropped. Must be called before the drop event ends. Never rejects. */
 export async function dropped(transfer: DataTransfer): Promise<Picked[]> {
   const entries = [...transfer.items].map(item => item.webkitGetAsEntry?.()).filter(entry => entry != null);
   if (!entries.length) return chosen(transfer.files);
   const found: Picked[] = [];
   const waiting = [...entries];
   for (let entry = waiting.pop(); entry; entry = waiting.pop()) {
-    if (entry.isDirectory) waiting.push(...(await children(entry as FileSystemDirectoryEntry)));
-    else found.push(await opened(entry as FileSystemFileEntry));
+    try {
+      if (entry.isDirectory) waiting.push(...(await children(entry as FileSystemDirectoryEntry)));
+      else found.push({ path: pathOf(entry), file: await opened(entry as FileSystemFileEntry) });
+    } catch {
+      found.push({ path: pathOf(entry), file: null });
+    }
   }
   return found.sort((a, b) => a.path.localeCompare(b.path));
 }
@@ -37,9 +44,12 @@ async function children(folder: FileSystemDirectoryEntry): Promise<FileSystemEnt
   }
 }
 
-async function opened(entry: FileSystemFileEntry): Promise<Picked> {
-  const file = await new Promise<File>((resolve, reject) => entry.file(resolve, reject));
-  return { path: entry.fullPath.replace(/^\//, ''), file };
+function opened(entry: FileSystemFileEntry): Promise<File> {
+  return new Promise<File>((resolve, reject) => entry.file(resolve, reject));
+}
+
+function pathOf(entry: FileSystemEntry): string {
+  return entry.fullPath.replace(/^\//, '');
 }
 
 export interface Sorted {
@@ -48,15 +58,23 @@ export interface Sorted {
   left: Outcome[];
 }
 
-export async function sortOut(picked: readonly Picked[]): Promise<Sorted> {
+/** Look into each file. `looked` hears how many are done; after `signal` the rest is left. */
+export async function sortOut(
+  picked: readonly Picked[], looked: (files: number) => void = () => {}, signal?: AbortSignal,
+): Promise<Sorted> {
   const send: Outgoing[] = [];
   const left: Outcome[] = [];
-  for (const { path, file } of picked) {
-    const head = await file.slice(0, HEAD_BYTES).arrayBuffer().catch(() => null);
+  for (const [index, { path, file }] of picked.entries()) {
+    if (index % HEARD_EVERY === 0) looked(index);
+    if (signal?.aborted) {
+      left.push({ path, result: 'failed', why: STOPPED });
+      continue;
+    }
+    const head = await file?.slice(0, HEAD_BYTES).arrayBuffer().catch(() => null);
     const kind = head ? kindOf(new Uint8Array(head)) : { is: 'unreadable' as const };
     switch (kind.is) {
       case 'instance':
-        send.push({ path, file, sopInstanceUid: kind.sopInstanceUid });
+        send.push({ path, file: file!, sopInstanceUid: kind.sopInstanceUid });
         break;
       case 'directory':
         break; // A DICOMDIR lists the files beside it; they are sent themselves.

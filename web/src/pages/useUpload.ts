@@ -3,7 +3,7 @@
 import { useRef, useState } from 'react';
 import { goToSignIn } from '../dicomweb/session';
 import { batches, send, type Outcome } from '../dicomweb/store';
-import { sortOut, type Picked } from './picked';
+import { sortOut, type Picked, type Sorted } from './picked';
 
 const AT_ONCE = 2;
 
@@ -14,11 +14,16 @@ export interface Progress {
   sentBytes: number;
   outcomes: Outcome[];
   running: boolean;
+  /** Still looking into the files: `done` of `files` so far, 0 of 0 while it is not known how many there are. */
+  reading: boolean;
 }
+
+const READING: Progress = { files: 0, done: 0, bytes: 0, sentBytes: 0, outcomes: [], running: true, reading: true };
+const UNREADABLE: Outcome = { path: 'what was dropped', result: 'failed', why: 'the browser cannot read it' };
 
 export interface UploadState {
   progress: Progress | null;
-  start: (picked: Picked[]) => Promise<void>;
+  start: (picking: Picked[] | Promise<Picked[]>) => Promise<void>;
   stop: () => void;
   close: () => void;
 }
@@ -27,11 +32,12 @@ export function useUpload(onStored: () => void): UploadState {
   const [progress, setProgress] = useState<Progress | null>(null);
   const running = useRef<AbortController | null>(null);
 
-  async function start(picked: Picked[]) {
-    if (!picked.length || running.current) return;
+  async function start(picking: Picked[] | Promise<Picked[]>) {
+    if (running.current || (Array.isArray(picking) && !picking.length)) return;
     const stopper = new AbortController();
     running.current = stopper;
-    const { send: files, left } = await sortOut(picked);
+    setProgress(READING);
+    const { send: files, left } = await read(picking, stopper.signal);
     const queue = batches(files);
     const sent = new Map<number, number>();
     let outcomes = left;
@@ -43,6 +49,7 @@ export function useUpload(onStored: () => void): UploadState {
       sentBytes: Math.min(bytes, [...sent.values()].reduce((sum, some) => sum + some, 0)),
       outcomes,
       running: stillRunning,
+      reading: false,
     });
     show(true);
     let next = 0;
@@ -63,6 +70,15 @@ export function useUpload(onStored: () => void): UploadState {
     }
     running.current = null;
     show(false);
+  }
+
+  async function read(picking: Picked[] | Promise<Picked[]>, signal: AbortSignal): Promise<Sorted> {
+    try {
+      const picked = await picking;
+      return await sortOut(picked, done => setProgress({ ...READING, files: picked.length, done }), signal);
+    } catch {
+      return { send: [], left: [UNREADABLE] };
+    }
   }
 
   return {
