@@ -27,42 +27,53 @@ class Answer:
     body: bytes
     seconds: float
     closed: bool  # the server closed the connection
+    more: bytes  # what came after the first answer
 
     @property
     def text(self) -> str:
         return self.head + "\n" + self.body.decode("utf-8", "replace")
 
 
-def raw(port: int, *pieces: bytes, timeout: float = 5, pause: float = 0) -> Answer:
-    """Send bytes, read until the server closes or has nothing more to say for a while."""
+def raw(
+    port: int,
+    *pieces: bytes,
+    timeout: float = 5,
+    pause: float = 0,
+    source: str = "127.0.0.1",
+    linger: float = 0.1,
+) -> Answer:
+    """Send bytes, read an answer, and for `linger` seconds whatever else may come."""
     began = time.monotonic()
     received = b""
     closed = False
-    with socket.create_connection(("127.0.0.1", port), timeout) as connection:
+    more = b""
+    with socket.create_connection(("127.0.0.1", port), timeout, (source, 0)) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for piece in pieces:
                 connection.sendall(piece)
                 time.sleep(pause)
         try:
             while not _is_whole(received):
-                more = connection.recv(65536)
-                if not more:
+                piece = connection.recv(65536)
+                if not piece:
                     closed = True
                     break
-                received += more
+                received += piece
         except ConnectionResetError:
             closed = True
         except TimeoutError:
             pass
         seconds = time.monotonic() - began
-        if not closed:
-            connection.settimeout(0.2)
-            with contextlib.suppress(TimeoutError, ConnectionResetError):
-                closed = not connection.recv(65536)
+        connection.settimeout(linger or None)
+        with contextlib.suppress(TimeoutError, ConnectionResetError):
+            while linger and not closed:
+                piece = connection.recv(65536)
+                more += piece
+                closed = not piece
     head, _, body = received.partition(b"\r\n\r\n")
     words = head.split(b" ", 2)
     status = int(words[1]) if len(words) > 1 else 0
-    return Answer(status, head.decode("latin-1"), body, seconds, closed)
+    return Answer(status, head.decode("latin-1"), body, seconds, closed, more)
 
 
 def _is_whole(received: bytes) -> bool:

@@ -104,14 +104,16 @@ def route_of(scope: Scope) -> str:
     """The route's template: never the path itself, which is endless and names patients."""
     if "endpoint" not in scope:
         return "none"
-    parts = scope["path"].split("/")
-    for name, value in scope.get("path_params", {}).items():
-        text = str(value)
-        if text in parts:
+    path, rest = str(scope["path"]), ""
+    params = {name: str(value) for name, value in scope.get("path_params", {}).items()}
+    for name, text in params.items():
+        if "/" in text and path.endswith(text):
+            path, rest = path[: -len(text)], f"{{{name}}}"
+    parts = path.split("/")
+    for name, text in params.items():
+        if text and text in parts:
             parts[parts.index(text)] = f"{{{name}}}"
-        elif text and scope["path"].endswith(text):
-            return str(scope["path"])[: -len(text)] + f"{{{name}}}"
-    return "/".join(parts)
+    return "/".join(parts) + rest
 
 
 async def _apologise(send: Send, id: str) -> None:

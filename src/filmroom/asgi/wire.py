@@ -84,6 +84,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_began: float | None = None
         self._last_read = 0.0
+        self._untaken = 0  # bytes of an answer that the client had not taken when we looked
+        self._taken_at = 0.0
         self._refusal: Refusal | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._counted = False
@@ -122,8 +124,18 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._stalled(now):
             log.info("upload stalled", extra={"address": self._address})
             self.transport.abort()
+        elif self._is_not_taken(now):
+            log.info("an answer was not taken", extra={"address": self._address})
+            self.transport.abort()
         elif not self.transport.is_closing():
             self._look_again()
+
+    def _is_not_taken(self, now: float) -> bool:
+        """Whether we have something to say for long, and not a byte of it is taken."""
+        waiting = self.transport.get_write_buffer_size()
+        if not waiting or waiting != self._untaken:
+            self._untaken, self._taken_at = waiting, now
+        return now - self._taken_at > self.body_idle_seconds
 
     def _stalled(self, now: float) -> bool:
         """Whether a body is awaited, by us, and nothing comes."""
@@ -189,8 +201,11 @@ class LimitedProtocol(HttpToolsProtocol):
         lengths, codings = names.count(b"content-length"), names.count(b"transfer-encoding")
         if lengths > 1 or codings > 1 or (lengths and codings):
             self._stop(400, "The request says twice how long it is.")
-        if names.count(b"host") > 1:
-            self._stop(400, "The request names two hosts.")
+        version, hosts = self.parser.get_http_version(), names.count(b"host")
+        if version not in ("1.0", "1.1"):
+            self._stop(505, "HTTP/1.1 is spoken here.")
+        if hosts > 1 or (version == "1.1" and not hosts):
+            self._stop(400, "The request names no host, or two.")
         if b"x-forwarded-for" in names:
             self.neighbours.forwarded(self._address)
         if self._head_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES:

@@ -37,6 +37,7 @@ from filmroom.dicomweb.stow import Storing
 MAX_VALUE_BYTES = 256 * 1024 * 1024  # of one bulk value other than pixel data
 STEP = 512 * 1024
 PIXEL_TAGS = ("7FE00010", "7FE00008", "7FE00009")
+PIXEL_VRS = ("OB", "OW", "OF", "OD")
 _ITEM = struct.Struct("<HHI")
 _LONG = struct.Struct("<HH2sHI")
 _UNDEFINED = 0xFFFFFFFF
@@ -220,16 +221,19 @@ def encoded(parts: Parts, data_set: dict[str, Any]) -> tuple[str, Iterator[bytes
     }
     elements = to_elements(kept, parts.read)
     syntax = _syntax(found)
+    pixel_vr = str(pixels.get("vr", "OW")) if found and pixels else "OW"
+    if pixel_vr not in PIXEL_VRS:
+        raise Malformed(f"pixel data has a VR of {', '.join(PIXEL_VRS)}")
     after = {tag: elements.pop(tag) for tag in list(elements) if tag > 0x7FE00010}
 
     head = write_data_set(elements, explicit_vr=True, little_endian=True)
+    tail = write_data_set(after, explicit_vr=True, little_endian=True)
 
     def pieces() -> Iterator[bytes]:
         yield head
-        if found and pixel_tag is not None and pixels is not None:
-            yield from _pixel_element(parts, pixel_tag, str(pixels.get("vr", "OW")), syntax, found)
-        if after:
-            yield write_data_set(after, explicit_vr=True, little_endian=True)
+        if found and pixel_tag is not None:
+            yield from _pixel_element(parts, pixel_tag, pixel_vr, syntax, found)
+        yield tail
 
     return syntax, pieces()
 

@@ -139,8 +139,8 @@ def _cut(pixels: Pixels, viewport: Viewport) -> Pixels:
     x, y = abs(viewport.source_x or 0.0), abs(viewport.source_y or 0.0)
     width = columns - x if viewport.source_width is None else abs(viewport.source_width)
     height = rows - y if viewport.source_height is None else abs(viewport.source_height)
-    left, right = min(int(x), columns), min(round(x + width), columns)
-    top, bottom = min(int(y), rows), min(round(y + height), rows)
+    left, right = int(min(x, columns)), round(min(x + width, columns))
+    top, bottom = int(min(y, rows)), round(min(y + height, rows))
     cut = pixels[top:bottom, left:right]
     if not cut.size:
         raise BadParameter("the viewport's source region lies outside the image")

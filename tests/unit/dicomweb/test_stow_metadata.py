@@ -189,6 +189,15 @@ async def test_metadata_that_are_none_are_a_bad_request(room, metadata):
     assert room.temporary_files() == []
 
 
+@pytest.mark.parametrize("vr", ["\xe9\xe8", "PN", "OWOW", "", None, 7])
+async def test_pixel_data_of_a_vr_that_is_none_are_a_bad_request(room, vr):
+    metadata = metadata_of(a_data_set(**STUDY))
+    metadata["7FE00010"]["vr"] = vr
+    response = await post(room, [metadata], ("application/octet-stream", "pixels", bytes(512)))
+    assert response.status_code == 400
+    assert room.temporary_files() == []
+
+
 @pytest.mark.parametrize(
     "metadata",
     [

@@ -9,6 +9,7 @@ import pytest
 
 from filmroom import observe
 from filmroom.asgi.compress import Gzip
+from filmroom.asgi.door import route_of
 from filmroom.asgi.headers import inline_hashes
 from filmroom.dicomweb.answers import Pieces
 
@@ -135,6 +136,20 @@ async def test_images_and_short_answers_stay_as_they_are(ask, path):
 
 
 # -- counting ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "template"),
+    [
+        ("/a/1.2/b/1.3", {"x": "1.2", "y": "1.3"}, "/a/{x}/b/{y}"),
+        ("/a/1.2/b/c/d", {"x": "1.2", "path": "c/d"}, "/a/{x}/b/{path}"),
+        ("/a/1.2/b/1.2/1.2", {"x": "1.2", "path": "1.2/1.2"}, "/a/{x}/b/{path}"),
+        ("/a/", {"path": ""}, "/a/"),
+        ("/a/5", {"number": 5}, "/a/{number}"),
+    ],
+)
+def test_a_template_has_none_of_what_was_asked(path, params, template):
+    assert route_of({"endpoint": None, "path": path, "path_params": params}) == template
 
 
 async def test_requests_are_counted_by_template_never_by_path(ask):

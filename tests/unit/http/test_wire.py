@@ -195,6 +195,51 @@ def test_an_upload_that_stalls_is_dropped(make_server, slow):
     assert slow.received == ["gone"]
 
 
+async def _large(scope, receive, send):
+    """An answer of 64 MiB, as fast as it is taken."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(64):
+        await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _taken(server, wait):
+    """How much of a large answer comes to a client with small buffers that waits before reading."""
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        peer.settimeout(5)
+        peer.connect(("127.0.0.1", server.port))
+        peer.sendall(HEAD + b"Connection: close\r\n\r\n")
+        time.sleep(wait)
+        taken = 0
+        with contextlib.suppress(ConnectionResetError):
+            while piece := peer.recv(1 << 20):
+                taken += len(piece)
+        return taken
+
+
+def test_an_answer_that_nobody_takes_is_given_up(make_server):
+    server = make_server(_large, body_idle_seconds=0.4)
+    assert _taken(server, 1.5) < 64 << 20
+
+
+def test_an_answer_that_is_taken_late_is_given_whole(make_server):
+    server = make_server(_large, body_idle_seconds=10)
+    assert _taken(server, 0.5) > 64 << 20
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "expected"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\n\r\n", 200),
+        (b"GET /\r\n\r\n", 505),
+    ],
+)
+def test_a_version_and_a_host_are_needed(make_server, request_bytes, expected):
+    assert status(talk(make_server(), request_bytes)) == expected
+
+
 def test_a_slow_answer_is_not_a_stalled_upload(make_server, slow):
     server = make_server(body_idle_seconds=0.2, header_seconds=0.2)
     threading.Timer(0.8, slow.go_on.set).start()

@@ -197,6 +197,14 @@ def test_a_fractional_region_is_cut_out():
     assert got.tolist() == [[15, 16, 17], [21, 22, 23]]
 
 
+def test_a_viewport_beyond_all_numbers_shows_what_there_is():
+    assert (
+        placed(Viewport(6, 4, 0, 0, 1.7e308, 1.7e308)).tolist() == placed(Viewport(6, 4)).tolist()
+    )
+    with pytest.raises(BadParameter):
+        placed(Viewport(6, 4, 1.7e308, 1.7e308, 1.7e308, 1.7e308))
+
+
 def test_a_thumbnail_of_a_huge_image_keeps_its_shape():
     large = np.zeros((4000, 3000), np.uint8)
     assert place(large, RenderOptions(viewport=Viewport(128, 128))).shape == (128, 96)
