@@ -11,7 +11,7 @@ import asyncio
 import struct
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 from filmroom.dicom.elements import (
@@ -48,8 +48,9 @@ LITTLE_ENDIAN = frozenset({ts.IMPLICIT_LE, ts.EXPLICIT_LE, ts.DEFLATED_LE})
 class Plan:
     """How one data set becomes another: write `head`, every frame wrapped, `tail`.
 
-    as_it_lies: both ends are native little endian; the pixel data value is to be copied in
-    pieces of any size instead of being transcoded by frame. value_bytes: of native pixel data.
+    as_it_lies: both ends are native little endian, and the new one is not deflated; the pixel
+    data value is to be copied in pieces of any size instead of being transcoded by frame.
+    value_bytes: of native pixel data.
     """
 
     head: bytes
@@ -175,7 +176,7 @@ def plan(
         raise NoCodec(f"transfer syntax {from_syntax} cannot become {to_syntax}")
     data_set = _read(header, from_syntax)
     shape = shape_of(data_set, floating=floating, pixel_vr=pixel_vr)
-    as_it_lies = from_syntax in LITTLE_ENDIAN and to_syntax in LITTLE_ENDIAN
+    as_it_lies = from_syntax in LITTLE_ENDIAN and to_syntax in (ts.IMPLICIT_LE, ts.EXPLICIT_LE)
     if not as_it_lies:
         _put_right(data_set, from_syntax, to_syntax, shape, first_frame)
     for tag in OFFSET_TABLES:
@@ -191,73 +192,6 @@ def plan(
         raise NoCodec("1-bit frames that end inside a byte are not joined")
     head = _write(data_set, to_syntax) + _pixel_header(shape, value_bytes, to_syntax)
     return Plan(head, tail, from_syntax, to_syntax, shape, frames, as_it_lies, value_bytes)
-
-
-def transcode_data_set(
-    header: bytes,
-    frames: Iterable[bytes],
-    from_syntax: str,
-    to_syntax: str,
-    *,
-    count: int,
-    trailer: bytes = b"",
-    pixel_vr: str = "OW",
-    floating: bool = False,
-) -> Iterator[bytes]:
-    """A whole data set in another transfer syntax, in pieces, one frame at a time.
-
-    frames: as stored; between two native little endian syntaxes they may be pieces of the
-    pixel data value, of any size. Runs where it is called: for a worker, or see
-    `stream_data_set`.
-    """
-    coming = iter(frames)
-    first = next(coming, b"")
-    planned = plan(
-        header,
-        from_syntax,
-        to_syntax,
-        frames=count,
-        first_frame=first,
-        trailer=trailer,
-        pixel_vr=pixel_vr,
-        floating=floating,
-    )
-    yield from _written(planned, _chain(first, coming))
-
-
-def join_data_set(
-    header: bytes,
-    frames: list[bytes],
-    from_syntax: str,
-    to_syntax: str,
-    *,
-    trailer: bytes = b"",
-    pixel_vr: str = "OW",
-) -> bytes:
-    """`transcode_data_set` in one piece: a task for a worker, for data sets that are not large."""
-    pieces = transcode_data_set(
-        header,
-        frames,
-        from_syntax,
-        to_syntax,
-        count=len(frames),
-        trailer=trailer,
-        pixel_vr=pixel_vr,
-    )
-    return b"".join(pieces)
-
-
-def _written(planned: Plan, frames: Iterator[bytes]) -> Iterator[bytes]:
-    deflater = _deflater(planned.to_syntax)
-    written = 0
-    yield deflater(planned.head)
-    for index, coded in enumerate(frames):
-        piece = coded if planned.as_it_lies else planned.wrap(planned.frame(coded, index))
-        written += len(piece)
-        yield deflater(piece)
-    if written % 2:
-        yield deflater(b"\0")
-    yield deflater(planned.tail) + deflater(None)
 
 
 async def stream_data_set(
@@ -294,12 +228,6 @@ async def _in_pool(pool: Workers, planned: Plan, coded: bytes, index: int) -> by
         planned.shape,
         bit_offset=bit_offset(planned.shape, planned.from_syntax, index),
     )
-
-
-def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    if first:
-        yield first
-    yield from rest
 
 
 def _read(data_set: bytes, syntax: str) -> DataSet:

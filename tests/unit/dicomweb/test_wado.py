@@ -6,7 +6,7 @@ import zipfile
 
 import pydicom
 import pytest
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from instances import a_data_set, an_instance, data_set_bytes, part10
 
@@ -124,6 +124,17 @@ async def test_pixels_are_recoded_when_the_client_demands_it(filled, parts):
         assert recoded.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.80"
         original = pydicom.dcmread(io.BytesIO(file))
         assert (recoded.pixel_array == original.pixel_array).all()
+
+
+async def test_native_pixels_are_deflated_when_the_client_demands_it(room):
+    ds = a_data_set(frames=2, SOPInstanceUID="1.1.1.1", **STUDY)
+    assert (await room.store(part10(ds))).status_code == 200
+    accept = {"Accept": f"application/dicom; transfer-syntax={DeflatedExplicitVRLittleEndian}"}
+    path = "/studies/1.1/series/1.1.1/instances/1.1.1.1"
+    read = pydicom.dcmread(io.BytesIO((await room.get(path, headers=accept)).content))
+    assert read.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    assert read.PixelData == ds.PixelData
+    assert read.PatientName == ds.PatientName
 
 
 async def test_a_syntax_we_cannot_make_is_not_acceptable(filled):
