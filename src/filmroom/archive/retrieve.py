@@ -11,9 +11,6 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
-
-import orjson
 
 from filmroom.archive.access import Action, Principal, demand
 from filmroom.archive.errors import NotHeld, Unavailable, Unintelligible
@@ -204,11 +201,6 @@ class Retriever:
             if shelved is not None:
                 return Metadata(None, shelved.gzipped, shelved.etag)
         return await asyncio.to_thread(self.shelf.metadata, study, series, self.header)
-
-    async def attributes(self, handle: Handle) -> dict[str, Any]:
-        """The whole header of one instance as a DICOM JSON object."""
-        parsed: dict[str, Any] = orjson.loads(await self._header_json(handle))
-        return parsed
 
     async def _header_json(self, handle: Handle) -> bytes:
         if _is_short(handle):

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from filmroom.config.settings import PeerSettings, Settings
-from filmroom.config.sources import FIELDS, PREFIX, is_secret
+from filmroom.config.sources import FIELDS, is_secret
 
 HEAD = """# Settings
 
@@ -72,8 +72,3 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, Path):
         value = str(value)
     return f"`{value if isinstance(value, str) else orjson.dumps(value).decode()}`"
-
-
-def environment_name(key: str) -> str:
-    """`dimse.port` -> `FILMROOM__DIMSE__PORT`."""
-    return PREFIX + key.upper().replace(".", "__")

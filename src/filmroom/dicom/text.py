@@ -242,10 +242,5 @@ def person_name(text: str) -> PersonName:
     return PersonName(*groups)
 
 
-def has_codec(term: str) -> bool:
-    """Whether a defined term is known."""
-    return term.replace("ISO 2022 IR", "ISO_IR") in _CODECS
-
-
 for _name in set(_CODECS.values()):
     codecs.lookup(_name)  # a missing codec must show at start, not inside `decode`

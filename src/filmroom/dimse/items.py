@@ -45,16 +45,6 @@ class ContextResult(IntEnum):
     TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
 
 
-class IdentityType(IntEnum):
-    """What a user identity is made of (PS3.7 D.3.3.7)."""
-
-    USERNAME = 1
-    USERNAME_AND_PASSCODE = 2
-    KERBEROS = 3
-    SAML = 4
-    JWT = 5
-
-
 @dataclass(frozen=True, slots=True)
 class ProposedContext:
     """One presentation context of an A-ASSOCIATE-RQ."""

@@ -1,8 +1,9 @@
 """The schema in numbered steps: sql/NNN_name.<dialect>.sql, each applied once, in order.
 
 A step named NNN_pre_* may run while nodes of the last version still work; one named
-NNN_post_* only when all nodes are new: an index shared by several nodes applies those on
-demand (`filmroom migrate`). One that only this process uses applies all at once.
+NNN_post_* only when all nodes are new. An index that only this process uses applies all at
+once; one that several share leaves the latter alone until `migrate` is told (there is no such
+step so far, and so no command that tells it).
 """
 
 from __future__ import annotations

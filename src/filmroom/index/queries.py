@@ -71,15 +71,6 @@ def open_index(url: str) -> SqlIndex:
     return SqlIndex(engine)
 
 
-def migrate_index(url: str) -> list[str]:
-    """Apply every step of the schema, also those that wait for all nodes to be new."""
-    engine = _engine(url)
-    try:
-        return migrate(engine, post=True)
-    finally:
-        engine.close()
-
-
 def _engine(url: str) -> Engine:
     parts = urlsplit(url)
     if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/"):

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from filmroom.config import ConfigError, Settings, ae_title, load, parse_peer
-from filmroom.config.reference import environment_name
 from filmroom.config.sources import FIELDS
 
 
@@ -54,7 +53,7 @@ def test_every_key_can_be_given_in_the_environment():
     for key, field in FIELDS.items():
         if key[0] == "peers" or field.is_required():
             continue
-        name = environment_name(".".join(key))
+        name = "__".join(("FILMROOM", *key)).upper()
         with pytest.raises(ConfigError, match=name):
             load(environment={name + "X": "1"})
 
