@@ -63,7 +63,10 @@ class HttpSettings(Section):
         default=30, gt=0, description="A request whose header is not complete by then is dropped."
     )
     body_idle_seconds: float = Field(
-        default=60, gt=0, description="An upload that sends nothing for this long is dropped."
+        default=60,
+        gt=0,
+        description="An upload that sends nothing, or a download that takes nothing, for this long "
+        "is dropped.",
     )
     keep_alive_seconds: int = Field(
         default=75, ge=1, description="How long an idle connection is kept for the next request."
