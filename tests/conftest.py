@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -17,7 +19,10 @@ if "HYPOTHESIS_PROFILE" in os.environ:
 
 def need(program: str) -> str:
     """The path of a peer program; missing is a failure in CI and a skip elsewhere."""
-    path = shutil.which(program)
+    # pynetdicom brings commands of the same names as dcmtk's, beside our Python.
+    ours = str(Path(sys.executable).parent)
+    folders = [each for each in os.environ["PATH"].split(os.pathsep) if each != ours]
+    path = shutil.which(program, path=os.pathsep.join(folders))
     if path is None:
         message = f"{program} is not installed: run tools/setup_tests.sh"
         if os.environ.get("CI"):
