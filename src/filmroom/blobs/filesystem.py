@@ -158,6 +158,10 @@ class FilesystemBlobs:
                 self._unsynced.discard(folder)
         except OSError as error:
             self._fail(error)
+            for (_, key), result in zip(files, results, strict=True):
+                if result is None:  # nobody is told that it is held: it need not be found later
+                    with contextlib.suppress(OSError):
+                        os.unlink(os.path.join(self._store, key))
             return [result or unavailable(error) for result in results]
         return results
 

@@ -127,6 +127,19 @@ def test_a_failed_fsync_is_not_retried_and_stops_further_stores(blobs, monkeypat
         blobs.stage()
 
 
+def test_a_folder_that_cannot_be_synced_keeps_nothing_of_the_batch(blobs, monkeypatch):
+    def failing(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    assert blobs.seal([(staged(blobs), KEY)]) == [None]
+    other = blobs.key_for(0.0, "1.2", "1.3", "1.9")
+    monkeypatch.setattr(filesystem, "_sync_folder", failing)
+    results = blobs.seal([(staged(blobs), other), (staged(blobs), KEY)])
+    assert isinstance(results[0], Unavailable)
+    assert isinstance(results[1], FileExistsError)
+    assert list(blobs.keys()) == [KEY]
+
+
 def test_a_full_disk_refuses_and_recovers(blobs, monkeypatch):
     file = blobs.stage()
 

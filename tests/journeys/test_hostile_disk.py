@@ -1,0 +1,175 @@
+"""Disks that are full and disks that fail: what was acknowledged is held, nothing else is said."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import httpx
+import pytest
+
+import hostile_wire as wire
+from hostile_disk import Fault, enlarge, small_disk
+from hostile_files import data_set, new_uid, part10
+from hostile_http import DICOM
+from hostile_watch import discreet
+from hostile_wire import Gone, Peer
+from nodes import FilmroomProcess
+
+pytestmark = pytest.mark.hostile
+
+STUDIES = "/dicom-web/studies"
+PIXELS = 300_000
+AS_STORED = {"Accept": f"{DICOM}; transfer-syntax=*"}
+
+
+def an_object():
+    uid = new_uid()
+    return uid, data_set(uid, {0x7FE00010: ("OW", os.urandom(PIXELS))})
+
+
+class Sender:
+    """Stores by both doors, and remembers what was acknowledged."""
+
+    def __init__(self, node, files=None):
+        self.node = node
+        self.files = files or node.data
+        self.acknowledged = {}
+
+    def store(self, peer):
+        uid, body = an_object()
+        status = peer.store(body, uid)
+        if status == 0:
+            self.acknowledged[uid] = body
+        return status
+
+    @contextlib.contextmanager
+    def peer(self):
+        with Peer(self.node.dimse_port, timeout=20) as peer:
+            peer.associate()
+            yield peer
+
+    def store_until_refused(self, most=400):
+        """The statuses of five refusals in a row."""
+        refused = []
+        with self.peer() as peer:
+            for _ in range(most):
+                status = self.store(peer)
+                refused = [*refused, status] if status else []
+                if len(refused) == 5:
+                    return set(refused)
+        raise AssertionError("it never came to that")
+
+    def stow(self):
+        uid, body = an_object()
+        with self.node.client() as client:
+            answer = client.post(
+                STUDIES, content=part10(body, uid), headers={"Content-Type": DICOM}
+            )
+        discreet(answer.text)
+        if answer.status_code == 200:
+            self.acknowledged[uid] = body
+        return answer.status_code
+
+    def check_all_is_held(self):
+        """Everything acknowledged is found and read back; nothing held is empty."""
+        with self.node.client() as client:
+            found = client.get("/dicom-web/instances?limit=5000").json()
+            held = {each["00080018"]["Value"][0] for each in found}
+            assert set(self.acknowledged) <= held
+            stored = [path for path in (self.files / "store").rglob("*") if path.is_file()]
+            assert {path.stem for path in stored} == held
+            assert all(path.stat().st_size > PIXELS for path in stored)
+            for uid in held:
+                url = f"{STUDIES}/{uid}.1/series/{uid}.2/instances/{uid}"
+                answer = client.get(url, headers=AS_STORED)
+                assert answer.status_code == 200
+                if uid in self.acknowledged:
+                    assert answer.content.endswith(self.acknowledged[uid])
+
+    def check_is_alive(self):
+        assert self.node.process.poll() is None
+        assert wire.echo_seconds(self.node.dimse_port) < 2
+        assert httpx.get(f"{self.node.url}/livez", timeout=2).status_code == 200
+        assert list((self.files / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def starting(tmp_path):
+    """starting(environment) starts a filmroom in tmp_path/room; its data may be a small disk."""
+    running = []
+
+    def start(**environment):
+        node = FilmroomProcess(tmp_path / "room", environment=environment)
+        running.append(node)
+        return node.start()
+
+    yield start
+    for node in running:
+        node.kill()
+
+
+@pytest.mark.parametrize("full", ["all", "index", "files"])
+def test_a_full_disk_refuses_what_does_not_fit_and_resumes(starting, tmp_path, full):
+    files = tmp_path / "files"
+    place = files if full == "files" else tmp_path / "room" / "data"
+    environment = {"FILMROOM__PIXEL__WORKERS": "1"}
+    if full != "all":
+        environment["FILMROOM__BLOBS__URL"] = f"file://{files}"
+    with small_disk(place, 24):
+        node = starting(**environment)
+        sender = Sender(node, files if full != "all" else None)
+        with sender.peer() as peer:
+            assert sender.store(peer) == 0
+        if full == "index":
+            fill(place)
+            most = 4000
+        else:
+            most = 400
+        assert sender.store_until_refused(most) == {0xA700}
+        assert sender.stow() in (503, 507)
+        sender.check_is_alive()
+        sender.check_all_is_held()
+        enlarge(place, 96)
+        with sender.peer() as peer:
+            assert [sender.store(peer) for _ in range(5)] == [0] * 5
+        assert sender.stow() == 200
+        sender.check_all_is_held()
+        assert node.stop() == 0
+        node.start()
+        sender.check_all_is_held()
+        assert "Traceback" not in node.log.read_text()
+        node.kill()
+
+
+def fill(place):
+    """Leave no room at `place`."""
+    with (place / "filling").open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(64 * 1024))
+            file.flush()
+
+
+@pytest.mark.parametrize("what", ["/tmp/", "/store", "index.sqlite"])
+def test_a_sync_that_fails_is_never_a_success(starting, tmp_path, what):
+    fault = Fault(tmp_path)
+    node = starting(**fault.environment, FILMROOM__PIXEL__WORKERS="1")
+    sender = Sender(node)
+    with sender.peer() as peer:
+        assert [sender.store(peer) for _ in range(3)] == [0] * 3
+        fault.fail(f"room/data{what}" if what.startswith("/") else what)
+        assert {sender.store(peer) for _ in range(5)} == {0xA700}
+        assert sender.stow() in (503, 507)
+        sender.check_is_alive()
+        sender.check_all_is_held()
+        fault.heal()
+        for _ in range(5):  # it may resume or want to be looked at first
+            with contextlib.suppress(Gone):
+                assert sender.store(peer) in (0, 0xA700)
+    node.kill()
+    node.start()
+    sender.check_all_is_held()
+    with sender.peer() as peer:
+        assert [sender.store(peer) for _ in range(3)] == [0] * 3
+    sender.check_all_is_held()
+    assert "Traceback" not in node.log.read_text()
