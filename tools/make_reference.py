@@ -18,6 +18,7 @@ import typer
 from make_conformance import table
 from typer.main import get_command
 
+from filmroom import http
 from filmroom.archive.access import ROLES, Action
 from filmroom.archive.errors import ArchiveError
 from filmroom.asgi import create_app
@@ -27,7 +28,7 @@ from filmroom.cli.main import app as command_line
 from filmroom.cli.main import register_tools
 from filmroom.config import Settings
 from filmroom.config.reference import reference
-from filmroom.dicomweb import problems, stow_report
+from filmroom.dicomweb import stow_report
 from filmroom.dicomweb.routes import RESOURCES
 from filmroom.services import outcomes
 
@@ -85,7 +86,7 @@ def _statuses() -> Iterator[str]:
                         outcomes.RETRIEVE_STATUS,
                     )
                 ),
-                str(problems.HTTP_STATUS[kind]),
+                str(http.HTTP_STATUS[kind]),
                 f"{stow_report.failed(kind('')).reason:04X}",
             ]
             for kind in ArchiveError.__subclasses__()
@@ -102,7 +103,7 @@ def _statuses() -> Iterator[str]:
     yield from ("## HTTP", "")
     yield from table(
         ["status", "what it means"],
-        ([str(status), meaning] for status, meaning in sorted(problems.MEANINGS.items())),
+        ([str(status), meaning] for status, meaning in sorted(http.MEANINGS.items())),
     )
 
 

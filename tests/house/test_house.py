@@ -110,29 +110,20 @@ def test_every_field_that_is_logged_has_a_name_in_the_list(trees):
 
 
 def test_every_archive_error_is_told_in_dimse_and_in_http():
-    from filmroom.console import answers
-    from filmroom.dicomweb import problems
+    from filmroom import http
     from filmroom.services import outcomes
 
     kinds = set(ArchiveError.__subclasses__())
-    for table in (outcomes.C_STORE_STATUS, problems.HTTP_STATUS, answers.HTTP_STATUS):
+    for table in (outcomes.C_STORE_STATUS, http.HTTP_STATUS):
         assert set(table) == kinds
 
 
-def test_both_http_edges_say_the_same_of_an_error():
-    from filmroom.console import answers
-    from filmroom.dicomweb import problems
-
-    assert dict(answers.HTTP_STATUS) == dict(problems.HTTP_STATUS)
-
-
 def test_every_status_that_is_answered_has_its_meaning_in_the_manual():
-    from filmroom.console import answers
-    from filmroom.dicomweb import problems, stow_report
+    from filmroom import http
+    from filmroom.dicomweb import stow_report
     from filmroom.services import outcomes
 
-    known = {*problems.TITLES, *answers.TITLES, *problems.HTTP_STATUS.values()}
-    assert known <= set(problems.MEANINGS)
+    assert {*http.TITLES, *http.HTTP_STATUS.values()} <= set(http.MEANINGS)
     used = {
         "C-STORE": outcomes.C_STORE_STATUS,
         "C-FIND": outcomes.QUERY_STATUS,

@@ -8,7 +8,7 @@
     |__ Unsupported     held, but not to be had in the form asked (do not retry)
     |__ Unavailable     disk, database or network is in the way   (retry later)
 
-Edges translate: `services.outcomes` to DIMSE statuses, `dicomweb.problems` to HTTP.
+Edges translate: `services.outcomes` to DIMSE statuses, `filmroom.http` to HTTP.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ from filmroom.asgi.manual import FOLDERS, Manual
 from filmroom.asgi.openapi import describe
 from filmroom.asgi.pages import STATIC, Pages
 from filmroom.console import operations, people, session
-from filmroom.console.answers import answer, of_archive, problem
+from filmroom.console.answers import answer
+from filmroom.http import of_archive, problem
 from filmroom.security.passwords import Hasher
 from filmroom.security.settings import HttpSettings, SecuritySettings
 from filmroom.security.signin import SignIn

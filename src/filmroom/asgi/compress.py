@@ -8,6 +8,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from filmroom.http import accepts_gzip
+
 SMALLEST = 1024  # bytes; below, the answer fits one packet anyway
 LEVEL = 3  # 120 MB/s on DICOM JSON, 15 times smaller
 _IN_A_THREAD = 1 << 17  # bytes; zlib lets the loop go on meanwhile
@@ -32,20 +34,17 @@ class Gzip:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] == "HEAD" or not accepts_gzip(scope):
+        if scope["type"] != "http" or scope["method"] == "HEAD" or not is_gzip_welcome(scope):
             await self._app(scope, receive, send)
             return
         await self._app(scope, receive, _Compressed(send).send)
 
 
-def accepts_gzip(scope: Scope) -> bool:
-    """Whether Accept-Encoding has gzip (or anything) at a quality above 0 (RFC 9110 12.5.3)."""
+def is_gzip_welcome(scope: Scope) -> bool:
+    """Whether the client takes gzip."""
     for name, value in scope["headers"]:
         if name == b"accept-encoding":
-            for part in value.lower().split(b","):
-                coding, _, quality = part.partition(b";")
-                if coding.strip() in (b"gzip", b"*"):
-                    return bool(quality.replace(b" ", b"").rstrip(b"0.") != b"q=")
+            return accepts_gzip(value.decode("latin-1"))
     return False
 
 

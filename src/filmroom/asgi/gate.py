@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from filmroom.archive.access import Action, Principal, demand
 from filmroom.archive.errors import Refused, Unavailable
 from filmroom.asgi.access import READ, Need, needed
-from filmroom.console.answers import of_archive, problem
 from filmroom.console.session import cookie_name
+from filmroom.http import of_archive, problem
 from filmroom.security.settings import HttpSettings
 from filmroom.security.signin import MustWait, SignIn, SignInFailed
 

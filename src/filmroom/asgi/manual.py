@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from filmroom.console.answers import problem
+from filmroom.http import problem
 
 PACKAGE = Path(__file__).parent.parent
 # In a wheel the pages lie inside the package (hatch_build.py), in a checkout beside it.

@@ -11,8 +11,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from filmroom.asgi.static import ASK_AGAIN, Served, Shelf
-from filmroom.console.answers import problem
 from filmroom.console.ohif import ohif_script
+from filmroom.http import problem
 
 STATIC = Path(__file__).parent.parent / "static"
 _IS_FILE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")  # a UID has dots too, but digits after them

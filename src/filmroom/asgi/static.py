@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from starlette.types import Receive, Scope, Send
 
-from filmroom.asgi.compress import accepts_gzip
+from filmroom.asgi.compress import is_gzip_welcome
 
 FOREVER = b"public, max-age=31536000, immutable"
 ASK_AGAIN = b"no-cache"
@@ -122,7 +122,7 @@ async def serve(asset: Asset, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": 304, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
         return
-    zipped = asset.zipped is not None and accepts_gzip(scope)
+    zipped = asset.zipped is not None and is_gzip_welcome(scope)
     if zipped:
         headers.append((b"content-encoding", b"gzip"))
     file, left = await asyncio.to_thread(asset.open, zipped=zipped)

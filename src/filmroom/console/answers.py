@@ -1,10 +1,9 @@
-"""Answers of filmroom's own API: JSON, and problems in words (RFC 9457)."""
+"""JSON in and out of filmroom's own API."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import orjson
@@ -12,41 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from filmroom.archive.access import Principal
-from filmroom.archive.errors import (
-    ArchiveError,
-    Conflict,
-    NotHeld,
-    Refused,
-    Unavailable,
-    Unintelligible,
-    Unsupported,
-)
+from filmroom.archive.errors import Unintelligible
 
-HTTP_STATUS: Mapping[type[ArchiveError], int] = MappingProxyType(
-    {
-        Refused: 403,
-        Unintelligible: 400,
-        Conflict: 409,
-        NotHeld: 404,
-        Unsupported: 406,
-        Unavailable: 503,
-    }
-)
-TITLES = {
-    400: "Bad Request",
-    401: "Sign In First",
-    403: "Not Allowed",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    406: "Not Acceptable",
-    409: "Conflict",
-    413: "Too Large",
-    415: "Unsupported Media Type",
-    429: "Too Many Attempts",
-    500: "Internal Error",
-    503: "Try Again Later",
-}
-RETRY_AFTER_SECONDS = 5
 LONGEST_BODY = 1 << 16
 
 T = TypeVar("T")
@@ -65,25 +31,6 @@ def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = No
 def nothing() -> Response:
     """Done, and nothing to say."""
     return Response(status_code=204, headers={"Cache-Control": "no-store"})
-
-
-def problem(
-    status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any
-) -> Response:
-    """What went wrong, and in `detail` what to do about it."""
-    body = {"title": TITLES.get(status, "Problem"), "status": status, "detail": detail, **more}
-    return Response(
-        orjson.dumps(body),
-        status,
-        {"Cache-Control": "no-store", **(headers or {})},
-        "application/problem+json",
-    )
-
-
-def of_archive(error: ArchiveError) -> Response:
-    """An archive error in HTTP's words; its `detail` is not shown."""
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.retry else None
-    return problem(HTTP_STATUS.get(type(error), 500), error.message, headers)
 
 
 def who(request: Request) -> Principal:

@@ -12,7 +12,8 @@ from starlette.types import Scope
 
 from filmroom.archive.access import Principal
 from filmroom.archive.errors import Refused
-from filmroom.console.answers import address, answer, body, nothing, problem, who
+from filmroom.console.answers import address, answer, body, nothing, who
+from filmroom.http import problem
 from filmroom.security.settings import HttpSettings
 from filmroom.security.signin import MustWait, SignIn, SignInFailed
 

@@ -19,8 +19,8 @@ from starlette.types import Receive, Scope, Send
 
 from filmroom.archive.errors import Unavailable
 from filmroom.dicomweb.leaving import Gone, while_there
-from filmroom.dicomweb.negotiate import accepts_gzip
 from filmroom.dicomweb.problems import Problem
+from filmroom.http import accepts_gzip
 
 CHUNK_BYTES = 512 * 1024
 INLINE_BYTES = 1024 * 1024  # up to here a body is read at once

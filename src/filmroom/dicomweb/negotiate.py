@@ -308,17 +308,6 @@ def media_type_of(transfer_syntax_uid: str) -> str:
     return known.media_type if known is not None and known.encapsulated else OCTETS
 
 
-def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Whether a gzip-coded body may be sent (RFC 9110 12.5.3)."""
-    if not accept_encoding or "gzip" not in accept_encoding:
-        return False
-    for coding in accept_encoding.split(","):
-        name, _, quality = coding.partition(";")
-        if name.strip().lower() == "gzip":
-            return quality.replace(" ", "").rstrip("0.") not in ("q=", "q")
-    return False
-
-
 def what_is_to_be_had(offers: Sequence[str]) -> str:
     """The sentence of a 406 answer (8.7.8)."""
     return "What can be had here: " + " | ".join(offers)

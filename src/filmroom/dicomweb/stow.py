@@ -29,9 +29,10 @@ from filmroom.dicomweb.multipart import (
     PartEnd,
 )
 from filmroom.dicomweb.negotiate import DICOM, JSON, XML, MediaRange, parse_media_type
-from filmroom.dicomweb.problems import RETRY_AFTER_SECONDS, Problem, bad_request
+from filmroom.dicomweb.problems import Problem, bad_request
 from filmroom.dicomweb.service import Service, accept_of, not_acceptable, principal_of, uid_of
 from filmroom.dicomweb.stow_report import Report, failed
+from filmroom.http import RETRY_AFTER_SECONDS
 
 if TYPE_CHECKING:
     from filmroom.archive.ingest import Intake

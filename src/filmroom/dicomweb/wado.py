@@ -48,6 +48,7 @@ from filmroom.dicomweb.service import (
     uid_of,
 )
 from filmroom.dicomweb.transfer import instance_chunks, target_of
+from filmroom.http import accepts_gzip
 
 INSTANCE_OFFERS = (
     'multipart/related; type="application/dicom"; transfer-syntax=*',
@@ -233,7 +234,7 @@ async def metadata(service: Service, request: Request) -> Response:
         data_sets = orjson.loads(await asyncio.to_thread(lambda: found.body))
         return await xml_parts(data_sets, headers)
     if found.gzipped is not None:
-        if negotiate.accepts_gzip(request.headers.get("accept-encoding")):
+        if accepts_gzip(request.headers.get("accept-encoding")):
             return Pieces((found.gzipped,), {**headers, "Content-Encoding": "gzip"})
         return Pieces((await asyncio.to_thread(lambda: found.body),), headers)
     return await document(request, found.body, offer, headers)

@@ -12,7 +12,6 @@ from filmroom.dicomweb.negotiate import (
     Form,
     NotUnderstood,
     accept_text,
-    accepts_gzip,
     choose,
     frame_forms,
     instance_forms,
@@ -192,22 +191,6 @@ def test_an_image_type_and_a_syntax_that_contradict_it_give_nothing():
 def test_a_transfer_syntax_is_a_uid_or_a_star():
     with pytest.raises(NotUnderstood):
         instance_forms("application/dicom; transfer-syntax=../x", single=True)
-
-
-@pytest.mark.parametrize(
-    ("header", "welcome"),
-    [
-        ("gzip, deflate, br, zstd", True),
-        ("gzip;q=0", False),
-        ("gzip;q=0.0, br", False),
-        ("gzip;q=1.0", True),
-        ("deflate, gzip;q=0.5", True),
-        ("br", False),
-        (None, False),
-    ],
-)
-def test_gzip_is_sent_only_where_it_is_welcome(header, welcome):
-    assert accepts_gzip(header) is welcome
 
 
 def test_a_content_type_is_no_range():
