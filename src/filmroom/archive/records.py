@@ -126,6 +126,9 @@ class Quarantined:
     received_at: float
 
 
+ANY_AE_TITLE = "*"
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A configured remote application entity."""

@@ -25,18 +25,19 @@ from filmroom.cli import keys as typed
 from filmroom.cli.asking import Peer, Report, Trouble, echo, find
 from filmroom.cli.fetching import get, move
 from filmroom.cli.sending import send
+from filmroom.config.settings import ae_title
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.models import Level, Root
 from filmroom.dimse.errors import DimseError
-from filmroom.services.peers import is_ae_title
 
 T = TypeVar("T")
 
 
 def _ae_title(value: str) -> str:
-    if not is_ae_title(value):
-        raise typer.BadParameter("an AE title has 1 to 16 printable characters, no backslash")
-    return value.strip(" ")
+    try:
+        return ae_title(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Host = Annotated[str, typer.Argument(help="Host name or address of the peer.")]

@@ -9,22 +9,19 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from filmroom.archive.access import DIMSE_ACTIONS, Action
-from filmroom.archive.records import Peer
+from filmroom.archive.records import ANY_AE_TITLE, Peer
+from filmroom.dicom.vrs import is_ae_title
 from filmroom.security.settings import HttpSettings, Port, Section, SecuritySettings
 
 PEER_RIGHTS = (Action.ECHO, Action.STORE, Action.QUERY, Action.RETRIEVE)
-ANY_AE_TITLE = "*"
 _PEER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+):(?P<port>\d+)(?::(?P<may>.+))?")
 
 
 def ae_title(text: str) -> str:
     """An AE title (PS3.5 6.2, VR AE): 1-16 characters, trimmed; ValueError if it is none."""
-    trimmed = text.strip(" ")
-    if not 1 <= len(trimmed) <= 16:
-        raise ValueError("an AE title has 1 to 16 characters")
-    if "\\" in trimmed or not all(" " <= character <= "~" for character in trimmed):
-        raise ValueError("an AE title has ASCII characters only, no backslash")
-    return trimmed
+    if not is_ae_title(text):
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters, no backslash")
+    return text.strip(" ")
 
 
 def _rights(words: tuple[str, ...]) -> tuple[str, ...]:

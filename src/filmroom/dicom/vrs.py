@@ -116,3 +116,8 @@ def swapped(raw: bytes, vr: str) -> bytes:
     words = array(_SWAP_CODES[width], raw[:whole])
     words.byteswap()
     return words.tobytes() + raw[whole:]
+
+
+def is_ae_title(text: str) -> bool:
+    """True for 1-16 printable ASCII characters, no backslash, not only spaces (PS3.5 6.2)."""
+    return 0 < len(text.strip(" ")) <= 16 and all(" " <= c <= "~" and c != "\\" for c in text)

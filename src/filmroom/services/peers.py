@@ -15,18 +15,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from filmroom.archive.access import DIMSE_ACTIONS, Action, Principal
-from filmroom.archive.records import Peer
+from filmroom.archive.records import ANY_AE_TITLE, Peer
 
 log = logging.getLogger(__name__)
 
-ANY_AE_TITLE = "*"
 ANY_HOST = frozenset({"", "*", "0.0.0.0", "::"})
 RESOLVED_FOR_SECONDS = 60.0
-
-
-def is_ae_title(text: str) -> bool:
-    """True for 1-16 printable ASCII characters, no backslash, not only spaces (PS3.5 6.2)."""
-    return 0 < len(text.strip(" ")) <= 16 and all(" " <= c <= "~" and c != "\\" for c in text)
 
 
 def plain_address(text: str) -> str:

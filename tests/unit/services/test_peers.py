@@ -6,7 +6,7 @@ import pytest
 
 from filmroom.archive.access import DIMSE_ACTIONS, Action
 from filmroom.archive.records import Peer
-from filmroom.services.peers import AddressBook, is_ae_title, plain_address
+from filmroom.services.peers import AddressBook, plain_address
 
 CT = Peer("CT1", "10.0.0.5", 104, frozenset({"echo", "store", "query", "retrieve"}))
 ECHO_AND_STORE = frozenset({Action.ECHO, Action.STORE})
@@ -113,21 +113,3 @@ def test_peers_may_change_while_we_run():
     assert books.destination("CT1") is None
     peers.append(CT)
     assert books.destination("CT1") == CT
-
-
-@pytest.mark.parametrize(
-    ("title", "valid"),
-    [
-        ("A", True),
-        ("SIXTEEN_LETTERS_", True),
-        ("with space", True),
-        ("", False),
-        ("   ", False),
-        ("SEVENTEEN_LETTERS", False),
-        ("BACK\\SLASH", False),
-        ("TAB\tTAB", False),
-        ("Ümlaut", False),
-    ],
-)
-def test_what_an_ae_title_is(title, valid):
-    assert is_ae_title(title) is valid
