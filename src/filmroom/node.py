@@ -29,7 +29,9 @@ from filmroom.archive.metadata import Settler
 from filmroom.archive.records import Handle, NewInstance, Origin
 from filmroom.archive.reindex import Report, adopt, reindex
 from filmroom.archive.retrieve import Retriever
-from filmroom.asgi import HttpServer, create_app
+from filmroom.asgi import App, HttpServer, create_app
+from filmroom.asgi.app import SystemClock
+from filmroom.asgi.server import new_loop
 from filmroom.blobs.filesystem import FilesystemBlobs
 from filmroom.config import Settings
 from filmroom.dimse.server import Server, ServerSettings
@@ -49,14 +51,6 @@ REINDEXING = "reindexing"  # the mark of a run that did not finish making the in
 DAY_SECONDS = 86_400.0
 MARK_SECONDS = 7 * DAY_SECONDS  # so that a start after a crash never looks at years of files
 GRACE_SECONDS = 20.0  # for what is in progress when we are asked to stop
-
-
-class SystemClock:
-    """archive.stores.Clock by the machine's clock."""
-
-    def now(self) -> float:
-        """Seconds since the epoch, UTC."""
-        return time.time()
 
 
 class DataFolderInUse(Exception):
@@ -196,6 +190,7 @@ class Node:
         self._book = book
         counting = Counting()
         self._dimse = [Server(provider, terms, observer=counting) for terms in _listeners(settings)]
+        self._app: App | None = None
         self._http: HttpServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -216,7 +211,7 @@ class Node:
         await asyncio.to_thread(self._book.warm)
         for server in self._dimse:
             await server.start()
-        app = create_app(
+        self._app = create_app(
             self.room.archive,
             self._pool,
             self.settings,
@@ -224,8 +219,8 @@ class Node:
             ready=lambda: self._state,
             clock=self.room.clock,
         )
-        self.first_password = await asyncio.to_thread(app.sign_in.users.make_first)
-        self._http = HttpServer(app, self.settings.http)
+        self.first_password = await asyncio.to_thread(self._app.sign_in.users.make_first)
+        self._http = HttpServer(self._app, self.settings.http)
         await asyncio.to_thread(self._http.start)
         self._state = ""
         self._begin(asyncio.to_thread(self._pool.warm))
@@ -241,6 +236,8 @@ class Node:
         if self._http is not None:
             doors.append(asyncio.to_thread(self._http.stop, GRACE_SECONDS))
         await asyncio.gather(*doors)
+        if self._app is not None:
+            self._app.sign_in.shut()
         self._settler.stop()
         self._pool.close()
         self.room.close()
@@ -280,7 +277,7 @@ def run(settings: Settings) -> int:
     except (DataFolderInUse, ArchiveError) as error:
         print(f"filmroom: {error}", file=sys.stderr)
         return 1
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_serve(node))
 
 
@@ -361,15 +358,6 @@ def _raise_open_files() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:  # not on this platform
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
 
 
 def _hold(path: Path) -> int:

@@ -48,6 +48,16 @@ def test_an_index_of_a_later_filmroom_is_told_in_one_line(settings, capsys):
     assert "the index has schema step 999" in capsys.readouterr().err
 
 
+async def test_a_house_that_is_closed_signs_nobody_in(settings):
+    house = node.Node(settings)
+    await house.start()
+    sign_in = house._app.sign_in
+    assert await sign_in.run(len, "abc") == 3
+    await house.stop()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        await sign_in.run(len, "abc")
+
+
 class SlowToClose:
     """A door that takes its time."""
 

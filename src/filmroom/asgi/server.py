@@ -82,7 +82,7 @@ class HttpServer:
         assert self._server is not None
         assert self._socket is not None
         try:
-            with asyncio.Runner(loop_factory=_new_loop) as runner:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
                 runner.run(self._server.serve(sockets=[self._socket]))
         finally:
             self._server.up.set()
@@ -143,7 +143,8 @@ def _protocol(settings: HttpSettings, proxies: Container[str]) -> type[LimitedPr
     return type("ConfiguredProtocol", (LimitedProtocol,), limits)
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """An event loop, the fastest there is here."""
     try:
         import uvloop
     except ImportError:  # not on this platform

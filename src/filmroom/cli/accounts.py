@@ -175,7 +175,7 @@ def _users(index: Index, settings: Settings) -> Users:
 
 
 def _credentials(index: Index, settings: Settings) -> Credentials:
-    from filmroom.node import SystemClock
+    from filmroom.asgi.app import SystemClock
     from filmroom.security.credentials import Credentials
 
     http = settings.http
