@@ -113,12 +113,12 @@ def test_a_large_part_is_handed_on_without_being_kept():
     reader = MultipartReader("cut")
     chunk = bytes(1 << 20)
     reader.feed(b"--cut\r\n\r\nbegin")
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(64):
         (event,) = reader.feed(chunk)
         assert event.data.nbytes == len(chunk)
         assert event.data.obj is chunk  # no copy
-    assert 64 / (time.perf_counter() - started) > 200  # MiB/s, with room for a busy machine
+    assert 64 / (time.process_time() - started) > 200  # MiB/s, with room for a busy machine
 
 
 def test_the_content_type_names_the_boundary_again():
