@@ -17,7 +17,7 @@ from filmroom.dicom import text, vrs
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.jsonelements import from_elements, to_elements
 from filmroom.dicom.jsonvalues import inline, to_values
-from filmroom.dicom.nesting import skip_item, skip_undefined
+from filmroom.dicom.nesting import next_item, skip_item, skip_undefined
 from filmroom.dicom.notation import (
     EXPLICIT_BE,
     EXPLICIT_LE,
@@ -271,22 +271,13 @@ class _Reader:
         delimited: bool,
     ) -> tuple[list[Json], int]:
         items: list[Json] = []
-        while delimited or at < end:
-            if at + 8 > end:
-                raise TooShort(at + 8)
-            read, length = n.implicit.unpack_from(self.data, at)
-            at += 8
-            if read == n.sequence_end:
+        while True:
+            length, at = next_item(self.data, at, end, n, delimited=delimited)
+            if length is None:
                 return items, at
-            if read == n.item_end:
-                continue
-            if read != n.item:
-                raise Malformed("a sequence holds something that is not an item")
             inner = f"{path}/{len(items) + 1}/"
             if length == UNDEFINED:
                 item, at = self.attributes(at, end, n, charsets, inner, depth, signed)
-            elif at + length > end:
-                raise TooShort(at + length)
             else:
                 stop = at + length
                 item, _ = self.attributes(at, stop, n, charsets, inner, depth, signed)
@@ -295,7 +286,6 @@ class _Reader:
             self.left -= 1
             if self.left < 0:
                 raise _TooMany
-        return items, at
 
 
 def locate(header: Buffer, transfer_syntax_uid: str, path: str) -> tuple[int, int, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from filmroom.dicom import text, vrs
 from filmroom.dicom.errors import Malformed
-from filmroom.dicom.nesting import skip_undefined
+from filmroom.dicom.nesting import next_item, skip_undefined
 from filmroom.dicom.notation import (
     EXPLICIT_BE,
     EXPLICIT_LE,
@@ -173,27 +173,17 @@ def _items(
 ) -> tuple[list[DataSet], int]:
     """The items from `at` to `end`, or to the sequence delimiter (PS3.5 7.5)."""
     items: list[DataSet] = []
-    while delimited or at < end:
-        if at + 8 > end:
-            raise TooShort(at + 8)
-        read, length = n.implicit.unpack_from(reader.data, at)
-        at += 8
-        if read == n.sequence_end:
+    while True:
+        length, at = next_item(reader.data, at, end, n, delimited=delimited)
+        if length is None:
             return items, at
-        if read == n.item_end:
-            continue
-        if read != n.item:
-            raise Malformed("a sequence holds something that is not an item")
         reader.left -= 1
         if length == UNDEFINED:
             item, at = _read(reader, at, end, n, depth + 1, signed)
-        elif at + length > end:
-            raise TooShort(at + length)
         else:
             item, _ = _read(reader, at, at + length, n, depth + 1, signed)
             at += length
         items.append(item)
-    return items, at
 
 
 def write_data_set(ds: DataSet, *, explicit_vr: bool, little_endian: bool = True) -> bytes:

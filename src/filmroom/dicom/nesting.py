@@ -49,6 +49,30 @@ def check_items(head: Buffer, at: int, length: int, n: Notation) -> None:
         raise Malformed("an item reaches past the end of its sequence")
 
 
+def next_item(
+    data: Buffer, at: int, end: int, n: Notation, *, delimited: bool
+) -> tuple[int | None, int]:
+    """(length of the next item, where its content begins); no length after the last one.
+
+    delimited: a delimiter ends the sequence, not `end`. Raises Malformed or TooShort.
+    """
+    while delimited or at < end:
+        if at + 8 > end:
+            raise TooShort(at + 8)
+        read, length = n.implicit.unpack_from(data, at)
+        at += 8
+        if read == n.sequence_end:
+            break
+        if read == n.item_end:
+            continue
+        if read != n.item:
+            raise Malformed("a sequence holds something that is not an item")
+        if length != UNDEFINED and at + length > end:
+            raise TooShort(at + length)
+        return length, at
+    return None, at
+
+
 def skip_item(head: Buffer, at: int, n: Notation) -> int:
     """The end of an item of undefined length whose content begins at `at`."""
     while True:
