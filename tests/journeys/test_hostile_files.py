@@ -417,6 +417,39 @@ def test_values_of_a_megabyte_are_not_remembered_for_ever(node, watch):
     assert watch.memory("VmRSS") - before < 48 * MIB
 
 
+def test_a_header_as_long_as_a_film_is_never_whole_in_memory(watch):
+    """A document of 160 MiB has no pixel data, so that all of it counts as header."""
+    uid = new_uid()
+    document = element(0x00420011, "OB", bytes(160 * MIB))
+    body = data_set(uid, {0x7FE00010: ("", b"")}) + document
+    file = part10(body, uid)
+    resident = watch.forget_peak()
+    answer = watch.http.post("/dicom-web/studies", content=file, headers={"Content-Type": DICOM})
+    assert answer.status_code == 200
+    url = instance_url(uid)
+    for path in (f"{url}/metadata", f"/dicom-web/studies/{uid}.1/series/{uid}.2/metadata"):
+        (found,) = watch.http.get(path).json()
+        assert found["00420011"]["BulkDataURI"].endswith("/bulkdata/00420011")
+    answer = watch.http.get(f"{url}/bulkdata/00420011", headers={"Range": "bytes=5-9"})
+    assert (answer.status_code, answer.content) == (206, bytes(5))
+    time.sleep(1.2)  # the series goes quiet, and its metadata are made
+    assert watch.memory("VmHWM") - resident < 64 * MIB
+
+
+def test_long_headers_of_transcoded_frames_are_not_remembered(watch):
+    uids = [new_uid() for _ in range(24)]
+    private = {0x00091010: ("LO", b"FILLING "), 0x00091011: ("OB", bytes(4 * MIB))}
+    before = watch.memory("VmRSS")
+    for uid in uids:
+        file = part10(data_set(uid, {**private, 0x00090010: ("LO", uid.encode()[:8])}), uid)
+        headers = {"Content-Type": DICOM}
+        assert watch.http.post("/dicom-web/studies", content=file, headers=headers).is_success
+        accept = {"Accept": 'multipart/related; type="image/jls"'}
+        answer = watch.http.get(f"{instance_url(uid)}/frames/1", headers=accept)
+        assert answer.status_code == 200, answer.text
+    assert watch.memory("VmRSS") - before < 48 * MIB
+
+
 # -- one UID, many senders (row 46, V1-R7) -------------------------------------------------------
 def test_one_instance_from_ten_senders_at_once_is_one_instance(node, watch):
     uid = new_uid()

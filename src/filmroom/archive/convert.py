@@ -31,6 +31,7 @@ from filmroom.pixel.workers import Workers
 
 PIXEL_DATA = 0x7FE00010
 PIECE_BYTES = 256 * 1024
+SHORT_HEADER_BYTES = 64 * 1024  # what is remembered of 64 instances
 _PIXEL_ELEMENT = 16  # bytes beyond the header that hold the pixel data's own element header
 _SEQUENCE_END = 8  # bytes of the Sequence Delimitation Item after the last fragment
 
@@ -54,7 +55,8 @@ async def frame_as(
     """One frame (0-based), decoded or recoded in a worker; not padded."""
     stored = handle.location.transfer_syntax_uid
     coded = retriever.frame(handle, frame_index)
-    shape = _shape(retriever.header(handle), stored)
+    header = bytes(retriever.header(handle))
+    shape = (_shape if len(header) <= SHORT_HEADER_BYTES else _read_shape)(header, stored)
     bit_offset = transcode.bit_offset(shape, stored, frame_index)
     work = partial(transcode.transcode_frame, bit_offset=bit_offset)
     return await pool.run(work, coded, stored, transfer_syntax_uid, shape)
@@ -62,7 +64,12 @@ async def frame_as(
 
 @lru_cache(maxsize=64)
 def _shape(header: bytes, syntax: str) -> ImageShape:
-    """The shape of an instance's frames; frames of one instance are asked for in a row."""
+    """The same, remembered: frames of one instance are asked for in a row."""
+    return _read_shape(header, syntax)
+
+
+def _read_shape(header: bytes, syntax: str) -> ImageShape:
+    """The shape of an instance's frames."""
     try:
         data_set = read_data_set(
             header,
@@ -127,7 +134,8 @@ async def _plan(
         value_bytes=found.pixel_length,
         floating=found.pixel_tag != PIXEL_DATA,
     )
-    return await pool.run(work, retriever.header(handle), location.transfer_syntax_uid, wanted)
+    header = bytes(retriever.header(handle))
+    return await pool.run(work, header, location.transfer_syntax_uid, wanted)
 
 
 async def _copied(file: OpenFile, found: Scan, planned: transcode.Plan) -> AsyncIterator[bytes]:

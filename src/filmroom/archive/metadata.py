@@ -15,6 +15,7 @@ from filmroom.archive.records import Handle, Selection, SeriesMetadata
 from filmroom.archive.stores import Blobs, Clock, Index
 from filmroom.dicom import dicomjson
 from filmroom.dicom.errors import Malformed
+from filmroom.dicom.notation import Buffer
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ KEPT_EVENTS = 100_000  # nobody who follows the events is expected to be further
 TIDY_SECONDS = 600.0
 AT_ONCE = 100  # series that are looked up together
 
-Header = Callable[[Handle], bytes]
+Header = Callable[[Handle], Buffer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def bulk_base(handle: Handle) -> str:
     )
 
 
-def header_json(handle: Handle, header: bytes) -> bytes:
+def header_json(handle: Handle, header: Buffer) -> bytes:
     """One instance's header as a DICOM JSON object (PS3.18 F); Unsupported if it has none."""
     base = bulk_base(handle)
     try:

@@ -7,6 +7,7 @@ handles are remembered: a frame costs one ranged read and no query.
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from filmroom.dicom import dicomjson, frames
 from filmroom.dicom.deflated import inflate
 from filmroom.dicom.errors import Malformed, NeedMore
 from filmroom.dicom.frames import FrameTable
+from filmroom.dicom.notation import Buffer
 from filmroom.dicom.scan import scan
 from filmroom.dicom.uids import EXPLICIT_VR_LE, TRANSFER_SYNTAXES
 
@@ -134,11 +136,19 @@ class Retriever:
             raise Unavailable("the stored file is damaged", detail=handle.location.key)
         return OpenFile(fd, handle)
 
-    def header(self, handle: Handle) -> bytes:
-        """The data set from its start up to the pixel data, inflated when deflated."""
+    def header(self, handle: Handle) -> Buffer:
+        """The data set from its start up to the pixel data, inflated when deflated.
+
+        A long one, such as a document, is a view of the file: only what is looked at is read.
+        """
         location = handle.location
         if TRANSFER_SYNTAXES[location.transfer_syntax_uid].deflated:
             return self._inflated(handle, location.header_bytes)
+        if not _is_short(handle):
+            with self.open(handle) as file:
+                whole = mmap.mmap(file.fd, location.size_bytes, prot=mmap.PROT_READ)
+            start = location.data_set_offset
+            return memoryview(whole)[start : start + location.header_bytes]
         return self._blobs.read(location.key, location.data_set_offset, location.header_bytes)
 
     def _inflated(self, handle: Handle, first: int | None = None) -> bytes:

@@ -192,6 +192,17 @@ async def test_only_a_short_header_is_parsed_on_the_event_loop(room, monkeypatch
     assert [thread is here for thread in threads] == [inline] * 2
 
 
+async def test_a_long_header_is_a_view_of_its_file(room):
+    ds = a_data_set()
+    ds.private_block(0x0009, "LONG", create=True).add_new(1, "OB", bytes(300_000))
+    file = part10(ds)
+    await put(room, file)
+    handle = await room.retriever.instance(SYSTEM, None, None, ds.SOPInstanceUID)
+    header = room.retriever.header(handle)
+    assert isinstance(header, memoryview)
+    assert bytes(header) == data_set_bytes(file)[: handle.location.header_bytes]
+
+
 async def test_series_without_metadata_do_not_hold_up_the_others(room, monkeypatch):
     for number in range(3):
         await put(room, part10(a_data_set(StudyInstanceUID="1", SeriesInstanceUID=f"1.{number}")))
