@@ -65,7 +65,9 @@ MEANINGS: dict[int, str] = {  # of all that an HTTP client may be answered, for 
     429: "Too many wrong passwords; `Retry-After` says how many seconds to wait.",
     431: "The header of the request is too large.",
     500: "This should not have happened: the log has it under the ID in the body.",
-    503: "Disk, index or workers are not available; try again after `Retry-After` seconds.",
+    503: "Disk, index or workers are not available, or there are too many connections; try again "
+    "after `Retry-After` seconds.",
+    505: "The request is in another version of HTTP than 1.0 and 1.1.",
 }
 
 RETRY_AFTER_SECONDS = 5
