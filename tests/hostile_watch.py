@@ -51,6 +51,11 @@ class Watch:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
         return self.memory("VmRSS")
 
+    def work(self) -> float:
+        """Processor time that the server has used so far, in seconds."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def open_files(self) -> int:
         """Descriptors the server holds."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))

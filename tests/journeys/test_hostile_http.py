@@ -28,7 +28,8 @@ from nodes import FilmroomProcess
 
 pytestmark = pytest.mark.hostile
 
-AT_ONCE_SECONDS = 1.0
+AT_ONCE_SECONDS = 1.0  # of the server's processor time: a busy machine does not stretch it
+SOON_SECONDS = 4.0  # on the clock; a request that waits takes a timeout
 NOISE = random.Random(2)
 STUDIES = "/dicom-web/studies"
 JSON = "application/dicom+json"
@@ -119,7 +120,7 @@ def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_closed(node,
     assert answer.status in (400, 411, 413, 501, 505), answer.text
     assert answer.closed
     assert answer.more == b""
-    assert answer.seconds < AT_ONCE_SECONDS
+    assert answer.seconds < SOON_SECONDS
     discreet(answer.text)
     assert watch.memory("VmHWM") - resident < 16 * MIB
 
@@ -144,7 +145,7 @@ def test_a_head_without_measure_is_refused(node, watch, sent, statuses):
     resident = watch.forget_peak()
     answer = raw(node.http_port, sent)
     assert answer.status in statuses, answer.head
-    assert answer.seconds < AT_ONCE_SECONDS
+    assert answer.seconds < SOON_SECONDS
     assert watch.memory("VmHWM") - resident < 16 * MIB
 
 
@@ -176,7 +177,7 @@ ODD = {
 def test_an_odd_request_is_answered_and_nothing_is_injected(node, sent):
     answer = raw(node.http_port, sent)
     assert answer.status in (200, 303, 400, 401, 403, 404, 405, 406), answer.head
-    assert answer.seconds < AT_ONCE_SECONDS
+    assert answer.seconds < SOON_SECONDS
     assert "\nset-cookie" not in answer.head.lower()
     assert "\n " not in answer.head
     discreet(answer.text)
@@ -357,11 +358,11 @@ BODIES = {
 @pytest.mark.parametrize(("headers", "body"), BODIES.values(), ids=BODIES.keys())
 def test_a_hostile_body_is_refused_soon(watch, headers, body):
     resident = watch.forget_peak()
-    began = time.monotonic()
+    began = watch.work()
     encoded = {name: value.encode("latin-1") for name, value in headers.items()}
     answer = watch.http.post(STUDIES, content=body, headers=encoded)
     assert answer.status_code in (400, 409, 411, 413, 415), answer.text
-    assert time.monotonic() - began < AT_ONCE_SECONDS
+    assert watch.work() - began < AT_ONCE_SECONDS
     discreet(answer.text)
     assert watch.memory("VmHWM") - resident < 48 * MIB
 
@@ -440,10 +441,10 @@ QUERIES = {
 @cases(QUERIES)
 def test_a_greedy_question_is_refused_or_answered_soon(watch, held, sent):
     for path in (STUDIES, "/dicom-web/series", "/dicom-web/instances"):
-        began = time.monotonic()
+        began = watch.work()
         answer = watch.http.get(f"{path}?{sent}")
         assert answer.status_code in (200, 204, 400, 406), answer.text
-        assert time.monotonic() - began < AT_ONCE_SECONDS
+        assert watch.work() - began < AT_ONCE_SECONDS
         discreet(answer.text if answer.status_code != 200 else "")
         assert len(answer.content) < 5 * MIB
 
@@ -531,10 +532,10 @@ def test_an_absurd_accept_is_answered_soon(watch, held):
     url = f"{STUDIES}/{held}.1/series/{held}.2/instances/{held}"
     for accept in ACCEPTS:
         for path in (url, f"{url}/frames/1", f"{url}/rendered", f"{url}/metadata", STUDIES):
-            began = time.monotonic()
+            began = watch.work()
             answer = watch.http.get(path, headers={"Accept": accept.encode("latin-1")})
             assert answer.status_code in (200, 400, 406), (accept[:50], path, answer.text)
-            assert time.monotonic() - began < AT_ONCE_SECONDS
+            assert watch.work() - began < AT_ONCE_SECONDS
             if answer.status_code != 200:
                 discreet(answer.text)
     watch.check(len(ACCEPTS))
@@ -583,10 +584,10 @@ SLOW = {
 
 @pytest.mark.parametrize("pieces", SLOW.values(), ids=SLOW.keys())
 def test_who_takes_too_long_is_shown_out(impatient, pieces):
-    answer = raw(impatient.http_port, *pieces, pause=0.05, timeout=4)
+    answer = raw(impatient.http_port, *pieces, pause=0.05, timeout=8)
     assert answer.closed
     assert answer.status in (0, 408)
-    assert answer.seconds < 3.5
+    assert answer.seconds < 6
 
 
 def test_who_never_reads_the_answer_is_shown_out(impatient):
@@ -642,7 +643,7 @@ def test_credentials_of_nobody_are_401(impatient):
         headers = [("Authorization", credential)]
         answer = raw(impatient.http_port, request("GET", STUDIES, headers, signed_in=False))
         assert answer.status in (400, 401, 429), (credential, answer.head)
-        assert answer.seconds < AT_ONCE_SECONDS
+        assert answer.seconds < SOON_SECONDS
         discreet(answer.text)
     for cookie in ("filmroom_session=x", "filmroom_session=" + "a" * 4000, "filmroom_session=\xff",
                    'filmroom_session="\\', "filmroom_session=' OR 1=1"):  # fmt: skip
