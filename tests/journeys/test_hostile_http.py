@@ -632,7 +632,7 @@ def jwt(header, body):
 CREDENTIALS = (
     "", "Bearer", "Bearer ", "Bearer x", "Bearer " + "\xff" * 50, "Basic", "Basic !!!",
     "Basic YWRtaW4=", "Basic " + "QUFB" * 5000, "Digest username=admin", "\x1b[31m", "Negotiate x",
-    "Bearer " + jwt({"alg": "none"}, {"sub": "admin"}), "Basic AAAAAAAA",
+    "Bearer " + jwt({"alg": "none"}, {"sub": "admin"}), "Basic AAAAAAAA", "Basic \xff\xe9",
     "Bearer " + jwt({"alg": "HS256", "kid": "../../dev/null"}, {"sub": "admin"}),
     "Bearer ' OR 1=1 --", "Bearer ../../../etc/passwd",
 )  # fmt: skip

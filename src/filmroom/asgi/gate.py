@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from urllib.parse import quote, urlsplit
@@ -137,7 +136,7 @@ def _cookie(headers: Headers, name: str) -> str:
 def _basic(credentials: str) -> tuple[str, str]:
     try:
         text = base64.b64decode(credentials, validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # also for letters that are not ASCII
         raise SignInFailed("the Basic credentials are not base64 of name:password") from None
     name, colon, password = text.partition(":")
     if not colon:

@@ -67,6 +67,7 @@ async def test_a_script_is_not_led_to_a_page(ask):
         "Basic",
         "Basic !!!",
         "Basic " + base64.b64encode(b"no colon").decode(),
+        "Basic \u00e9\u00ff".encode("latin-1"),
         "Negotiate abc",
         "",
     ],
