@@ -168,11 +168,9 @@ class Node:
         self.first_password: str | None = None
         self._state = "starting"
         self._pool = Pool(settings.pixel.workers)
-        retriever = self.room.archive.retriever
         self._settler = Settler(
             self.room.index,
-            retriever.shelf,
-            retriever.header,
+            self.room.archive.retriever.shelf,
             self.room.clock,
             settings.archive.quiet_seconds,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from filmroom.archive.errors import Unintelligible
-from filmroom.archive.records import Entity
+from filmroom.archive.records import Entity, Location, NewInstance, Origin
 from filmroom.dicom import dicomjson, text
 from filmroom.dicom.models import Level
 from filmroom.dicom.scan import Scan
@@ -33,6 +33,21 @@ class Described:
     series: Entity
     instance: Entity
     sop_class_uid: str
+
+    def filed(
+        self, location: Location, frames: bytes, origin: Origin, received_at: float
+    ) -> NewInstance:
+        """What the index must learn once the bytes lie at `location`."""
+        return NewInstance(
+            self.patient,
+            self.study,
+            self.series,
+            self.instance,
+            location,
+            frames,
+            origin,
+            received_at,
+        )
 
 
 class Describer:

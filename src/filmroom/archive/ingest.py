@@ -336,13 +336,4 @@ class Intake:
             b"",  # taken by the committer
             self._transfer_syntax_uid,
         )
-        return NewInstance(
-            described.patient,
-            described.study,
-            described.series,
-            described.instance,
-            location,
-            frame_table,
-            self._origin,
-            self._received_at,
-        )
+        return described.filed(location, frame_table, self._origin, self._received_at)

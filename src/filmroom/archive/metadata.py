@@ -12,7 +12,7 @@ from itertools import groupby
 
 from filmroom.archive.errors import ArchiveError, NotHeld, Unsupported
 from filmroom.archive.records import Handle, Selection, SeriesMetadata
-from filmroom.archive.stores import Blobs, Clock, Index
+from filmroom.archive.stores import Clock, Index
 from filmroom.dicom import dicomjson
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.notation import Buffer
@@ -68,14 +68,15 @@ def header_json(handle: Handle, header: Buffer) -> bytes:
 class MetadataShelf:
     """Makes, keeps and finds series metadata."""
 
-    def __init__(self, index: Index, blobs: Blobs) -> None:
+    def __init__(self, index: Index, header: Header) -> None:
+        """header: reads the header of one instance."""
         self._index = index
-        self._blobs = blobs
+        self._header = header
 
-    def metadata(self, study: str, series: str | None, header: Header) -> Metadata:
+    def metadata(self, study: str, series: str | None) -> Metadata:
         """Of one series or a whole study; blobs where they lie ready, made where not."""
         if series is not None:
-            shelved = self._index.series_metadata(study, series) or self.make(study, series, header)
+            shelved = self._index.series_metadata(study, series) or self.make(study, series)
             return Metadata(None, shelved.gzipped, shelved.etag)
         handles = self._index.instances(Selection(study_instance_uids=(study,)))
         if not handles:
@@ -83,26 +84,25 @@ class MetadataShelf:
         parts = []
         for uid, members in groupby(handles, key=lambda handle: handle.series_instance_uid):
             ready = self._index.series_metadata(study, uid)
-            parts.append(ready or self._build(list(members), header))
+            parts.append(ready or self._build(list(members)))
         if len(parts) == 1:
             return Metadata(None, parts[0].gzipped, parts[0].etag)
         joined = b",".join(gzip.decompress(part.gzipped)[1:-1] for part in parts)
         etag = hashlib.sha256("".join(part.etag for part in parts).encode()).hexdigest()[:32]
         return Metadata(b"[" + joined + b"]", None, etag)
 
-    def make(self, study: str, series: str, header: Header) -> SeriesMetadata:
+    def make(self, study: str, series: str) -> SeriesMetadata:
         """Build a series' blob and keep it; NotHeld when there is no such series."""
         selection = Selection(study_instance_uids=(study,), series_instance_uids=(series,))
         handles = self._index.instances(selection)
         if not handles:
             raise NotHeld("no such series")
-        blob = self._build(handles, header)
+        blob = self._build(handles)
         self._index.put_series_metadata(study, series, blob)
         return blob
 
-    @staticmethod
-    def _build(handles: list[Handle], header: Header) -> SeriesMetadata:
-        body = b"[" + b",".join(header_json(h, header(h)) for h in handles) + b"]"
+    def _build(self, handles: list[Handle]) -> SeriesMetadata:
+        body = b"[" + b",".join(header_json(h, self._header(h)) for h in handles) + b"]"
         etag = hashlib.sha256(body).hexdigest()[:32]
         return SeriesMetadata(gzip.compress(body, COMPRESSION, mtime=0), etag, len(handles))
 
@@ -111,11 +111,10 @@ class Settler:
     """A thread that makes the metadata of every series that has gone quiet."""
 
     def __init__(
-        self, index: Index, shelf: MetadataShelf, header: Header, clock: Clock, quiet_seconds: float
+        self, index: Index, shelf: MetadataShelf, clock: Clock, quiet_seconds: float
     ) -> None:
         self._index = index
         self._shelf = shelf
-        self._header = header
         self._clock = clock
         self._quiet_seconds = quiet_seconds
         self._given_up: set[str] = set()
@@ -143,7 +142,7 @@ class Settler:
             if series in self._given_up:
                 continue
             try:
-                self._shelf.make(study, series, self._header)
+                self._shelf.make(study, series)
                 made += 1
             except ArchiveError as error:
                 self._given_up.add(series)  # until the next start: said once, not every second

@@ -102,16 +102,8 @@ def read_back(blobs: Blobs, key: str, describer: Describer) -> NewInstance:
         _digest(whole),
         meta.transfer_syntax_uid,
     )
-    return NewInstance(
-        described.patient,
-        described.study,
-        described.series,
-        described.instance,
-        location,
-        frame_table,
-        Origin("reindex", meta.source_ae_title),
-        status.st_mtime,
-    )
+    origin = Origin("reindex", meta.source_ae_title)
+    return described.filed(location, frame_table, origin, status.st_mtime)
 
 
 def _digest(whole: memoryview) -> bytes:

@@ -84,7 +84,7 @@ class Retriever:
         self._blobs = blobs
         self._handles: OrderedDict[str, Handle] = OrderedDict()
         self._forgotten = 0  # how often; what was asked for before may be out of date
-        self.shelf = MetadataShelf(index, blobs)
+        self.shelf = MetadataShelf(index, self.header)
 
     # -- which ------------------------------------------------------------------------------
     async def select(self, principal: Principal, selection: Selection) -> list[Handle]:
@@ -210,7 +210,7 @@ class Retriever:
             shelved = self._index.series_metadata(study, series)
             if shelved is not None:
                 return Metadata(None, shelved.gzipped, shelved.etag)
-        return await asyncio.to_thread(self.shelf.metadata, study, series, self.header)
+        return await asyncio.to_thread(self.shelf.metadata, study, series)
 
     async def _header_json(self, handle: Handle) -> bytes:
         if _is_short(handle):

@@ -7,39 +7,17 @@ remembered and answered at the end: a C-STORE has one response, after the whole 
 from __future__ import annotations
 
 import logging
-from typing import Protocol
 
 from filmroom.archive.access import Action, Principal, demand
 from filmroom.archive.errors import ArchiveError
-from filmroom.archive.records import Origin, Stored
+from filmroom.archive.ingest import Ingest, Intake
+from filmroom.archive.records import Origin
 from filmroom.dimse.association import AssociationInfo
 from filmroom.dimse.messages import CStoreRequest, CStoreResponse, answer
 from filmroom.dimse.negotiation import PresentationContext
 from filmroom.services import outcomes
 
 log = logging.getLogger(__name__)
-
-
-class Intake(Protocol):
-    """What we need of archive.ingest.Intake."""
-
-    def write(self, data: bytes | memoryview, /) -> None: ...
-    async def commit(self) -> Stored: ...
-    def abandon(self) -> None: ...
-
-
-class Ingest(Protocol):
-    """What we need of archive.ingest.Ingest."""
-
-    def open(
-        self,
-        origin: Origin,
-        transfer_syntax_uid: str,
-        *,
-        sop_class_uid: str | None = None,
-        sop_instance_uid: str | None = None,
-        study_instance_uid: str | None = None,
-    ) -> Intake: ...
 
 
 class ArchiveSink:

@@ -105,9 +105,7 @@ async def test_metadata_of_what_is_not_held_is_not_found(room):
 
 async def test_a_quiet_series_gets_its_metadata_and_a_busy_one_waits(room):
     await put(room, part10(a_data_set(StudyInstanceUID="1", SeriesInstanceUID="1.1")))
-    settler = Settler(
-        room.index, room.retriever.shelf, room.retriever.header, room.clock, quiet_seconds=5
-    )
+    settler = Settler(room.index, room.retriever.shelf, room.clock, quiet_seconds=5)
     room.clock.time += 4
     assert settler.settle() == 0
     room.clock.time += 2
@@ -209,9 +207,7 @@ async def test_series_without_metadata_do_not_hold_up_the_others(room, monkeypat
     for path in room.files()[:2]:
         path.unlink()
     monkeypatch.setattr(metadata, "AT_ONCE", 2)
-    settler = Settler(
-        room.index, room.retriever.shelf, room.retriever.header, room.clock, quiet_seconds=0
-    )
+    settler = Settler(room.index, room.retriever.shelf, room.clock, quiet_seconds=0)
     room.clock.time += 1
     assert settler.settle() + settler.settle() == 1
     assert room.index.series_metadata("1", "1.2") is not None
