@@ -8,7 +8,7 @@ is raised as `archive.errors.Unavailable`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from filmroom.archive.records import (
@@ -48,7 +48,9 @@ class Index(Protocol):
         """What is already held under these UIDs. *point*"""
         ...
 
-    def add(self, batch: Sequence[NewInstance]) -> list[bool]:
+    def add(
+        self, batch: Sequence[NewInstance], before_commit: Callable[[], None] = lambda: None
+    ) -> list[bool]:
         """Add instances in ONE synced transaction; per item True if it was new.
 
         False: that SOP Instance UID was held already (another node was faster) and
@@ -56,6 +58,9 @@ class Index(Protocol):
         `instance-stored` event per new row is written in the same transaction, and the
         series' metadata blob is dropped. Raises Conflict naming the UID when a series is
         known under another study: callers then add one by one.
+
+        before_commit: called when all statements were run, perhaps more than once; what it
+            raises undoes them and is raised here.
         """
         ...
 
@@ -189,7 +194,7 @@ class Staged(Protocol):
         ...
 
     def discard(self) -> None:
-        """Forget it; never raises."""
+        """Forget it, or when it is sealed let go of it; never raises."""
         ...
 
 
@@ -208,7 +213,8 @@ class Blobs(Protocol):
         """Make blobs durable under their keys, all or each: file and folder synced.
 
         Per item None, FileExistsError (the key is taken: nothing changed) or Unavailable.
-        A failed fsync is never retried (core.md 1).
+        A failed fsync is never retried (core.md 1). What was sealed can still be read
+        through its Staged, until that is discarded.
         """
         ...
 

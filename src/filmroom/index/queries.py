@@ -107,10 +107,14 @@ class SqlIndex:
             for uid, study, series, digest, syntax, key in rows
         }
 
-    def add(self, batch: Sequence[NewInstance]) -> list[bool]:
+    def add(
+        self, batch: Sequence[NewInstance], before_commit: Callable[[], None] = lambda: None
+    ) -> list[bool]:
         def run(tx: Transaction) -> tuple[Adding, list[bool]]:
             adding = Adding(self._engine, tx, self._memory)
-            return adding, adding.run(batch)
+            added = adding.run(batch)
+            before_commit()
+            return adding, added
 
         with self._adding:
             adding, added = self._transact(run)
