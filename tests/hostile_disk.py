@@ -22,31 +22,34 @@ _LIBRARY = r"""
 #include <string.h>
 #include <unistd.h>
 
-/* Fails the syncs of files whose path holds what the fault file says. */
-static int is_to_fail(int fd) {
+/* What is to become of the sync of a file whose path holds what the fault file says after its
+   first letter: F it fails, S it is skipped and called a success. */
+static char fate_of(int fd) {
     char wanted[256] = "", link[64], path[4096];
     const char *name = getenv("FAULT_FILE");
     int fault = name ? open(name, O_RDONLY) : -1;
     if (fault < 0) return 0;
     ssize_t got = read(fault, wanted, sizeof wanted - 1);
     close(fault);
-    if (got <= 0) return 0;
+    if (got <= 1) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return 0;
     path[length] = 0;
-    return strstr(path, wanted) != NULL;
+    return strstr(path, wanted + 1) ? wanted[0] : 0;
 }
 
-int fsync(int fd) {
-    if (is_to_fail(fd)) { errno = EIO; return -1; }
-    return ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(fd);
+static int synced(int fd, const char *call) {
+    switch (fate_of(fd)) {
+        case 'F': errno = EIO; return -1;
+        case 'S': return 0;
+        default: return ((int (*)(int))dlsym(RTLD_NEXT, call))(fd);
+    }
 }
 
-int fdatasync(int fd) {
-    if (is_to_fail(fd)) { errno = EIO; return -1; }
-    return ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd);
-}
+int fsync(int fd) { return synced(fd, "fsync"); }
+
+int fdatasync(int fd) { return synced(fd, "fdatasync"); }
 """
 
 
@@ -77,7 +80,7 @@ def enlarge(place: Path, mebibytes: int) -> None:
 
 
 class Fault:
-    """A library to preload; `fail` makes syncs fail, `heal` lets them be."""
+    """A library to preload; `fail` makes syncs fail, `skip` makes them lie, `heal` ends it."""
 
     def __init__(self, folder: Path) -> None:
         compiler = shutil.which("cc")
@@ -92,7 +95,11 @@ class Fault:
 
     def fail(self, path: str) -> None:
         """Syncs of files with this in their path fail from now on."""
-        self._file.write_text(path)
+        self._file.write_text(f"F{path}")
+
+    def skip(self, path: str) -> None:
+        """Syncs of files with this in their path do nothing and say that it was done."""
+        self._file.write_text(f"S{path}")
 
     def heal(self) -> None:
         """They work again."""

@@ -1,0 +1,121 @@
+"""A crowd of storescu: four associations at once, and what each of them was told."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from instances import a_data_set, data_set_bytes, part10
+from nodes import AE_TITLE
+
+ASSOCIATIONS = 4
+FILES = 250  # a sender's: more than it can send before somebody interrupts
+ROOT = "1.2.826.0.1.3680043.10.9999"
+AS_STORED = {"Accept": "application/dicom; transfer-syntax=*"}
+_SENT = re.compile(
+    r"^I: Sending file: (?P<file>\S+)|^I: Received Store Response \((?P<status>\w+)", re.M
+)
+
+
+def uid(round_number: int, sender: int, number: int) -> str:
+    """One instance's UID; all are of one length, so that a template can be patched."""
+    return f"{ROOT}.{1000 + round_number}.{10 + sender}.{1000 + number}"
+
+
+def study_uid(round_number: int, sender: int) -> str:
+    """The study of one sender in one round."""
+    return uid(round_number, sender, 8000)
+
+
+def _series_uid(round_number: int, sender: int, number: int) -> str:
+    """A new one after every ten instances, so that folders are made all the time."""
+    return uid(round_number, sender, 8001 + number // 10)
+
+
+def templates() -> list[bytes]:
+    """Files of three sizes; the largest takes more than one PDU."""
+    uids = {
+        "SOPInstanceUID": uid(0, 0, 0),
+        "StudyInstanceUID": study_uid(0, 0),
+        "SeriesInstanceUID": _series_uid(0, 0, 0),
+    }
+    return [part10(a_data_set(rows=s, columns=s, **uids)) for s in (16, 64, 400)]
+
+
+class Senders:
+    """Four storescu, each with files of its own; `sent` gets every data set by its UID."""
+
+    def __init__(self, program: str, folder: Path, made_from: list[bytes], round_number: int):
+        self._program = program
+        self._folders = [folder / f"{round_number}-{n}" for n in range(ASSOCIATIONS)]
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.round_number = round_number
+        self.sent: dict[str, bytes] = {}
+        self.interrupted = 0
+        for sender, each in enumerate(self._folders):
+            each.mkdir()
+            for number in range(FILES):
+                self._write(each, made_from, sender, number)
+
+    def _write(self, folder: Path, made_from: list[bytes], sender: int, number: int) -> None:
+        name = uid(self.round_number, sender, number)
+        content = made_from[random.Random(name).choice([0, 0, 1, 2])]
+        for template, ours in (
+            (uid(0, 0, 0), name),
+            (study_uid(0, 0), study_uid(self.round_number, sender)),
+            (_series_uid(0, 0, 0), _series_uid(self.round_number, sender, number)),
+        ):
+            content = content.replace(template.encode(), ours.encode())
+        (folder / name).write_bytes(content)
+        self.sent[name] = data_set_bytes(content)
+
+    def start(self, port: int) -> Senders:
+        for folder in self._folders:
+            command = [self._program, "-v", "-aec", AE_TITLE, "+sd", "127.0.0.1", str(port)]
+            self._processes.append(
+                subprocess.Popen(
+                    [*command, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                )
+            )
+        return self
+
+    def acknowledged(self) -> list[str]:
+        """Wait for their end; the UIDs that were answered with Success."""
+        done = []
+        for process in self._processes:
+            log, _ = process.communicate(timeout=60)
+            done += _acknowledged_by(log.decode("ascii", "replace"))
+            self.interrupted += process.returncode != 0
+        for folder in self._folders:
+            shutil.rmtree(folder)
+        return done
+
+
+def _acknowledged_by(log: str) -> list[str]:
+    file, done = "", []
+    for line in _SENT.finditer(log):
+        if line["file"]:
+            file = line["file"].rpartition("/")[2]
+        elif line["status"] == "Success":
+            done.append(file)
+    return done
+
+
+def held_instances(client, **matching: str) -> dict[str, str]:
+    """SOP Instance UID -> retrieve URL of all that QIDO-RS finds."""
+    held = {}
+    while True:
+        parameters = {"limit": "1000", "offset": str(len(held)), **matching}
+        answer = client.get("/dicom-web/instances", params=parameters)
+        assert answer.status_code in (200, 204), answer.text
+        page = answer.json() if answer.status_code == 200 else []
+        for found in page:
+            study, series, instance = (
+                found[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018")
+            )
+            held[instance] = f"/dicom-web/studies/{study}/series/{series}/instances/{instance}"
+        if len(page) < 1000:
+            return held
