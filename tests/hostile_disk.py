@@ -50,6 +50,11 @@ static int synced(int fd, const char *call) {
 int fsync(int fd) { return synced(fd, "fsync"); }
 
 int fdatasync(int fd) { return synced(fd, "fdatasync"); }
+
+int sync_file_range(int fd, off64_t offset, off64_t count, unsigned flags) {
+    int (*real)(int, off64_t, off64_t, unsigned) = dlsym(RTLD_NEXT, "sync_file_range");
+    return fate_of(fd) == 'S' ? 0 : real(fd, offset, count, flags);
+}
 """
 
 

@@ -45,6 +45,21 @@ def templates() -> list[bytes]:
     return [part10(a_data_set(rows=s, columns=s, **uids)) for s in (16, 64, 400)]
 
 
+def instance_file(
+    made_from: list[bytes], round_number: int, sender: int, number: int
+) -> tuple[str, bytes]:
+    """The UID and the file of one instance, made from one of the templates."""
+    name = uid(round_number, sender, number)
+    content = random.Random(name).choice([made_from[0], *made_from])
+    for template, ours in (
+        (uid(0, 0, 0), name),
+        (study_uid(0, 0), study_uid(round_number, sender)),
+        (_series_uid(0, 0, 0), _series_uid(round_number, sender, number)),
+    ):
+        content = content.replace(template.encode(), ours.encode())
+    return name, content
+
+
 class Senders:
     """Four storescu, each with files of its own; `sent` gets every data set by its UID."""
 
@@ -61,14 +76,7 @@ class Senders:
                 self._write(each, made_from, sender, number)
 
     def _write(self, folder: Path, made_from: list[bytes], sender: int, number: int) -> None:
-        name = uid(self.round_number, sender, number)
-        content = made_from[random.Random(name).choice([0, 0, 1, 2])]
-        for template, ours in (
-            (uid(0, 0, 0), name),
-            (study_uid(0, 0), study_uid(self.round_number, sender)),
-            (_series_uid(0, 0, 0), _series_uid(self.round_number, sender, number)),
-        ):
-            content = content.replace(template.encode(), ours.encode())
+        name, content = instance_file(made_from, self.round_number, sender, number)
         (folder / name).write_bytes(content)
         self.sent[name] = data_set_bytes(content)
 
