@@ -20,12 +20,11 @@ from pathlib import Path
 from filmroom import __version__, observe
 from filmroom.archive.access import Action
 from filmroom.archive.archive import Archive
-from filmroom.archive.committer import Committer, Duplicates
+from filmroom.archive.committer import Committer, Duplicates, Job
 from filmroom.archive.convert import data_set_as
 from filmroom.archive.errors import ArchiveError
 from filmroom.archive.find import Finder
 from filmroom.archive.ingest import Ingest
-from filmroom.archive.job import Job
 from filmroom.archive.metadata import Settler
 from filmroom.archive.records import Handle, NewInstance, Origin
 from filmroom.archive.reindex import Report, adopt, reindex
@@ -317,7 +316,7 @@ def _observe_batch(jobs: Sequence[Job], seconds: float) -> None:
     observe.BATCH_INSTANCES.observe(len(jobs))
     now = time.perf_counter()
     for job in jobs:
-        origin = job.received.origin.kind
+        origin = job.instance.origin.kind
         observe.STORED.labels(origin, job.outcome).inc()
         observe.STORE_SECONDS.labels(origin).observe(now - job.since)
 

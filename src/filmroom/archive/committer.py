@@ -1,29 +1,26 @@
 """The one thread that makes things durable: files, then rows, then answers.
 
-Whatever is waiting when the thread is free becomes one batch. Each object is examined, all
-files are sealed together, all rows go into one synced transaction, and only then is anybody
-answered. While a helper waits for the disk to take the files, the digests are taken and the
-rows are written; their COMMIT waits until the files are safe.
+Whatever is waiting when the thread is free becomes one batch: all files are sealed
+together, all rows go into one synced transaction, and only then is anybody answered.
 A failed batch answers every waiter and the thread lives on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from filmroom.archive.digest import Digest
-from filmroom.archive.errors import ArchiveError, Conflict, Unavailable, Unintelligible
-from filmroom.archive.job import Job, Received, answer, stored
+from filmroom.archive.errors import ArchiveError, Conflict, Unavailable
 from filmroom.archive.quarantine import Quarantine
-from filmroom.archive.records import Held, NewInstance, Outcome, Stored
+from filmroom.archive.records import Held, NewInstance, Origin, Outcome, Stored
 from filmroom.archive.stores import Blobs, Index, Staged
 
 log = logging.getLogger(__name__)
@@ -33,16 +30,56 @@ REPLACED = "replaced by other content under the same SOP Instance UID"
 LARGEST_BATCH = 64
 
 
-class _NotAllSealed(Exception):
-    """Some file of the batch is not safe: its row must not be committed."""
-
-
 class Duplicates(StrEnum):
     """What happens to other bytes under a SOP Instance UID that is held already."""
 
     KEEP_FIRST = "keep-first"  # quarantine the new ones and warn
     REPLACE = "replace"  # file the new ones and quarantine the old ones
     REFUSE = "refuse"  # answer an error
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One instance waiting to be committed, and who waits for it."""
+
+    staged: Staged
+    instance: NewInstance
+    digest: Digest
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Stored]
+    answer: Stored | ArchiveError | None = None
+    since: float = field(default_factory=time.perf_counter)
+
+    @property
+    def uid(self) -> str:
+        return self.instance.instance.uid
+
+    def take_digest(self) -> None:
+        """Complete the location; idempotent."""
+        location = self.instance.location
+        if not location.digest:
+            digest = self.digest.finish(self.staged, location.data_set_offset)
+            self.instance = replace(self.instance, location=replace(location, digest=digest))
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in one word."""
+        if isinstance(self.answer, Stored):
+            return self.answer.outcome.value
+        return type(self.answer).__name__.lower()
+
+
+@dataclass(eq=False, slots=True)
+class Refusal:
+    """A complete file that will not be filed, to be kept for an operator, and who waits."""
+
+    staged: Staged
+    reason: str
+    claimed_uid: str
+    origin: Origin
+    received_at: float
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[None]
 
 
 class Committer:
@@ -66,9 +103,8 @@ class Committer:
         self._stored = stored
         self._quarantine = Quarantine(index, blobs, quarantine_max_bytes)
         self._doubtful: set[str] = set()  # keys of bytes that may or may not have rows
-        self._queue: queue.SimpleQueue[Job | Callable[[], None] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Job | Refusal | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
-        self._sealer = ThreadPoolExecutor(1, "sealer")
 
     def start(self) -> None:
         """Begin."""
@@ -80,7 +116,6 @@ class Committer:
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
-        self._sealer.shutdown()
 
     @property
     def is_tidy(self) -> bool:
@@ -92,35 +127,44 @@ class Committer:
         """How many instances wait for their turn."""
         return self._queue.qsize()
 
-    def soon(self, work: Callable[[], None]) -> None:
-        """Let the thread do something that an object on its way will need."""
-        self._queue.put(work)
+    async def commit(self, staged: Staged, instance: NewInstance, digest: Digest) -> Stored:
+        """Return when `instance` is durable; raises ArchiveError when it is not.
 
-    async def commit(self, staged: Staged, received: Received, digest: Digest) -> Stored:
-        """Return when an object is durable; raises ArchiveError when it is not.
-
-        `digest` is finished here, while the disk is writing. What cannot be filed is put
-        into quarantine first, so that nobody sends rubbish faster than it is put away.
+        `digest` is finished here, while the disk is writing.
         """
         loop = asyncio.get_running_loop()
-        job = Job(staged, received, digest, loop, loop.create_future())
+        job = Job(staged, instance, digest, loop, loop.create_future())
         self._queue.put(job)
         return await job.future
+
+    async def set_aside(
+        self, staged: Staged, reason: str, claimed_uid: str, origin: Origin, received_at: float
+    ) -> None:
+        """Return when a file is in quarantine, or was dropped because there is no room.
+
+        Waited for, so that nobody sends rubbish faster than it is put away.
+        """
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+        refusal = Refusal(staged, reason, claimed_uid, origin, received_at, loop, waiting)
+        self._queue.put(refusal)
+        await waiting
 
     # -- the thread -----------------------------------------------------------------------
     def _run(self) -> None:
         ending = False
         while not ending:
             batch: list[Job] = []
+            refusals: list[Refusal] = []
             entry = self._queue.get()
             while True:
-                if isinstance(entry, Job):
-                    batch.append(entry)
-                elif entry is None:
+                if entry is None:
                     ending = True
+                elif isinstance(entry, Job):
+                    batch.append(entry)
                 else:
-                    self._do(entry)
-                if ending or len(batch) >= LARGEST_BATCH:
+                    refusals.append(entry)
+                if ending or len(batch) + len(refusals) >= LARGEST_BATCH:
                     break
                 try:
                     entry = self._queue.get_nowait()
@@ -128,55 +172,27 @@ class Committer:
                     break
             if batch:
                 self._commit(batch)
+            for refusal in refusals:
+                self._set_aside(refusal)
             if self._queue.empty():
                 self._blobs.prepare()
 
-    def _do(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception:
-            log.exception("something to be done ahead failed")
-
     def _commit(self, batch: list[Job]) -> None:
         started = time.perf_counter()
-        fit = [job for job in batch if self._examine(job)]
-        unfit = [job for job in batch if job.answer is not None]
-        if fit:
-            try:
-                self._commit_batch(fit)
-            except ArchiveError as error:
-                self._give_up(fit, error)
-            except Exception:
-                log.exception("committing failed; nobody in this batch was told of success")
-                self._give_up(fit, Unavailable("storing failed"))
-            self._conclude(fit)
-        for job in unfit:
-            if isinstance(job.answer, Unintelligible | Conflict):
-                self._set_aside(job, job.answer.message)
-        self._conclude(unfit)
-        self._observe(batch, time.perf_counter() - started)
-
-    def _conclude(self, jobs: Sequence[Job]) -> None:
-        """Answer; of what was not stored nothing is there any more when that is told."""
-        for job in jobs:
+        try:
+            for job in batch:
+                job.take_digest()
+            self._commit_batch(batch)
+        except ArchiveError as error:
+            self._give_up(batch, error)
+        except Exception:
+            log.exception("committing failed; nobody in this batch was told of success")
+            self._give_up(batch, Unavailable("storing failed"))
+        for job in batch:
             if not isinstance(job.answer, Stored):
                 job.staged.discard()
-        answer(jobs)
-        for job in jobs:
-            job.staged.discard()
-
-    def _examine(self, job: Job) -> bool:
-        """Whether it can be filed; else it has its answer."""
-        try:
-            job.instance = job.received.examine(job.staged)
-        except ArchiveError as error:
-            job.answer = error
-            return False
-        except Exception:
-            log.exception("examining an object failed")
-            job.answer = Unavailable("storing failed")
-            return False
-        return True
+        _answer(batch)
+        self._observe(batch, time.perf_counter() - started)
 
     def _give_up(self, batch: Iterable[Job], error: ArchiveError) -> None:
         rest = [job for job in batch if job.answer is None]
@@ -205,29 +221,9 @@ class Committer:
             self._commit_batch(later)
 
     def _file(self, jobs: list[Job]) -> None:
-        """Seal the bytes of jobs that nobody holds, and add their rows meanwhile."""
-        sealing = self._sealer.submit(self._seal, jobs)
-
-        def check() -> None:
-            if any(result is not None for result in sealing.result()):
-                raise _NotAllSealed
-
-        try:
-            for job in jobs:
-                job.take_digest()
-            added = self._index.add([job.instance for job in jobs], check)
-        except (_NotAllSealed, Conflict):
-            self._add_sealed(jobs, sealing.result())
-        except BaseException:
-            wait([sealing])  # whatever is done about it, is done to files that lie still
-            raise
-        else:
-            self._added(jobs, added)
-
-    def _add_sealed(self, jobs: list[Job], results: Sequence[ArchiveError | None]) -> None:
-        """Add the rows of those whose bytes are safe; the others have their answer."""
+        """Seal the bytes of jobs that nobody holds, then add their rows."""
         sealed = []
-        for job, result in zip(jobs, results, strict=True):
+        for job, result in zip(jobs, self._seal(jobs), strict=True):
             if result is None:
                 sealed.append(job)
             else:
@@ -263,9 +259,6 @@ class Committer:
             jobs[0].answer = error
             self._set_aside_sealed(jobs[0], error.message)
             return
-        self._added(jobs, added)
-
-    def _added(self, jobs: Sequence[Job], added: Sequence[bool]) -> None:
         for job, new in zip(jobs, added, strict=True):
             if new:
                 job.answer = stored(job.instance, Outcome.NEW)
@@ -306,7 +299,6 @@ class Committer:
 
     # -- duplicates ----------------------------------------------------------------------------
     def _settle_duplicate(self, job: Job, held: Held) -> None:
-        job.take_digest()
         if _same(job.instance, held):
             if self._blobs.exists(held.key):
                 job.staged.discard()
@@ -366,19 +358,36 @@ class Committer:
         else:
             self._blobs.remove(key)
 
-    def _set_aside(self, job: Job, reason: str) -> None:
+    def _set_aside(self, refusal: Refusal) -> None:
         """Keep a refused file while quarantine has room; a flood of rubbish is not kept."""
-        staged, received = job.staged, job.received
-        if received.is_kept_already or not staged.size:
-            return
         try:
-            if self._quarantine.has_room(staged.size):
-                uid = received.claimed[1]
-                self._quarantine.keep(staged, reason, uid, received.origin, received.received_at)
+            if refusal.staged.size and self._quarantine.has_room(refusal.staged.size):
+                self._quarantine.keep(
+                    refusal.staged,
+                    refusal.reason,
+                    refusal.claimed_uid,
+                    refusal.origin,
+                    refusal.received_at,
+                )
         except ArchiveError as error:
             log.warning("could not quarantine a file", extra={"detail": error.detail})
         except Exception:
             log.exception("could not quarantine a file")
+        finally:
+            refusal.staged.discard()
+            with contextlib.suppress(RuntimeError):  # that loop has closed
+                refusal.loop.call_soon_threadsafe(_release, refusal.future)
+
+
+def stored(instance: NewInstance, outcome: Outcome) -> Stored:
+    """The answer for an instance."""
+    return Stored(
+        outcome,
+        instance.study.uid,
+        instance.series.uid,
+        instance.instance.uid,
+        instance.instance.keys["SOPClassUID"],
+    )
 
 
 def _same(instance: NewInstance, held: Held) -> bool:
@@ -392,3 +401,28 @@ def _same_place(instance: NewInstance, held: Held) -> bool:
     """A row keeps its series: what names another cannot take its place."""
     place = held.study_instance_uid, held.series_instance_uid
     return place == (instance.study.uid, instance.series.uid)
+
+
+def _release(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+def _answer(batch: Iterable[Job]) -> None:
+    """Wake the waiters, one call per event loop; a waiter that left is nobody's problem."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+    for job in batch:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, jobs in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # that loop has closed
+            loop.call_soon_threadsafe(_resolve, jobs)
+
+
+def _resolve(jobs: Iterable[Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if isinstance(job.answer, Stored):
+            job.future.set_result(job.answer)
+        else:
+            job.future.set_exception(job.answer or Unavailable("storing failed"))

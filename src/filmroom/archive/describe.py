@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
 
 import orjson
 
@@ -13,7 +15,7 @@ from filmroom.archive.records import Entity, Location, NewInstance, Origin
 from filmroom.dicom import dicomjson, text
 from filmroom.dicom.models import Level
 from filmroom.dicom.scan import Scan
-from filmroom.dicom.tags import ATTRIBUTES, SPECIFIC_CHARACTER_SET, Attribute
+from filmroom.dicom.tags import ATTRIBUTES, BY_TAG, SPECIFIC_CHARACTER_SET, Attribute
 from filmroom.dicom.uids import is_valid_uid
 
 _OF_LEVEL = {level: tuple(a for a in ATTRIBUTES if a.level is level) for level in Level}
@@ -22,6 +24,9 @@ _REMEMBERED = 512  # series
 _LONGEST_REMEMBERED = 16 * 1024  # bytes of the attributes of one; some send megabytes
 _LONGEST_KEY = 1024  # characters of one attribute that the index compares
 _LONGEST_KEPT = 16 * 1024  # bytes of one attribute kept with the index row
+_SHORT = 64  # bytes of one attribute worth remembering
+
+_Notation: TypeAlias = tuple[tuple[str, ...], bool, bool]  # charsets, explicit VR, little endian
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +104,36 @@ def _patient(scan: Scan, charsets: tuple[str, ...], study_uid: str) -> Entity:
 def _entity(scan: Scan, level: Level, uid: str, charsets: tuple[str, ...]) -> Entity:
     keys: dict[str, str] = {}
     attributes: dict[str, object] = {}
+    notation = charsets, scan.explicit_vr, scan.little_endian
+    values = scan.values
     for attribute in _OF_LEVEL[level]:
-        raw = scan.values.get(attribute.tag)
+        raw = values.get(attribute.tag)
         if raw is None:
             continue
+        read = _often if len(raw) <= _SHORT else _said
+        key, said = read(attribute.tag, raw, notation)
         if attribute.indexed:
-            keys[attribute.keyword] = _key(attribute, raw, charsets)
+            keys[attribute.keyword] = key
         if len(raw) <= _LONGEST_KEPT:
-            attributes[attribute.hex] = dicomjson.element_json(
-                attribute.tag,
-                attribute.vr,
-                raw,
-                charsets,
-                explicit_vr=scan.explicit_vr,
-                little_endian=scan.little_endian,
-            )
+            attributes[attribute.hex] = said
     return Entity(uid, keys, orjson.dumps(attributes))
+
+
+def _said(tag: int, raw: bytes, notation: _Notation) -> tuple[str, dict[str, object]]:
+    """What an attribute's raw value says: the text that is compared, and its DICOM JSON."""
+    attribute = BY_TAG[tag]
+    charsets, explicit_vr, little_endian = notation
+    key = _key(attribute, raw, charsets) if attribute.indexed else ""
+    if len(raw) > _LONGEST_KEPT:
+        return key, {}
+    said = dicomjson.element_json(
+        tag, attribute.vr, raw, charsets, explicit_vr=explicit_vr, little_endian=little_endian
+    )
+    return key, said
+
+
+# The slices of a series say the same of themselves but for a few numbers.
+_often = lru_cache(maxsize=2048)(_said)
 
 
 def _key(attribute: Attribute, raw: bytes, charsets: tuple[str, ...]) -> str:

@@ -16,25 +16,20 @@ INFLATED_BYTES = 256 * 1024 * 1024  # most that a deflated data set may become
 
 
 def examine(
-    head: bytes,
-    whole: memoryview,
-    transfer_syntax_uid: str,
-    room: Callable[[], Staged],
-    found: Scan | None = None,
+    head: bytes, whole: memoryview, transfer_syntax_uid: str, room: Callable[[], Staged]
 ) -> tuple[Scan, bytes]:
     """Return the header's scan and the frame table (empty when there are no frames).
 
     head: the first bytes of `whole`, already in memory; a header that does not fit into
     them is scanned in `whole`. room: where a deflated data set is inflated to, so that
-    memory does not grow with it. found: the header's scan, where it was done before.
-    Raises Unintelligible when the bytes are not a complete data set in that transfer
-    syntax, Unavailable when there is no room.
+    memory does not grow with it. Raises Unintelligible when the bytes are not a complete
+    data set in that transfer syntax, Unavailable when there is no room.
     """
     try:
         if TRANSFER_SYNTAXES[transfer_syntax_uid].deflated:
             return _examine_inflated(whole, transfer_syntax_uid, room()), b""
         try:
-            found = found or scan(head, transfer_syntax_uid, complete=len(head) >= len(whole))
+            found = scan(head, transfer_syntax_uid, complete=len(head) >= len(whole))
         except NeedMore:
             found = scan(whole, transfer_syntax_uid, complete=True)
         check_rest(found, whole)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, replace
-from functools import partial
 
 from filmroom.archive.committer import Committer
 from filmroom.archive.describe import Described, Describer
@@ -87,7 +86,6 @@ class Intake:
     """One instance on its way in: write, write, then commit or abandon.
 
     `write` may be called from any one thread or loop at a time; `commit` from any loop.
-    Implements committer.Received.
     """
 
     def __init__(
@@ -100,17 +98,14 @@ class Intake:
         is_kept_already: bool = False,
     ) -> None:
         self._ingest = ingest
-        self.is_kept_already = is_kept_already
-        self.origin = origin
+        self._is_kept_already = is_kept_already
+        self._origin = origin
         self._expected = expected
         self._transfer_syntax_uid = transfer_syntax_uid
-        self.received_at = ingest._clock.now()
+        self._received_at = ingest._clock.now()
         self._digest = Digest()
         self._head = bytearray()
         self._scan: Scan | None = None
-        self._described: Described | None = None
-        self._examined: NewInstance | ArchiveError | None = None
-        self._is_looking = True  # the head is to be scanned as soon as it is there
         self._meta = bytearray() if not transfer_syntax_uid else None  # a file's, until parsed
         self._file_says = "", ""  # SOP class and instance, by a file's own meta header
         self._early = bytearray()  # until the data set names the instance
@@ -183,26 +178,6 @@ class Intake:
         staged = self._written()
         staged.write(data)
         self._digest.follow(staged, self._data_set_offset, data)
-        if self._is_looking and len(self._head) >= self._enough:
-            self._look_early()
-
-    def _look_early(self) -> None:
-        """Have the head scanned and described while the rest of the data set is on its way."""
-        self._is_looking = False
-        if self._scan is None and self._failure is None and not self._is_deflated():
-            self._ingest._committer.soon(partial(self._look, bytes(self._head)))
-
-    def _look(self, head: bytes) -> None:
-        """Whatever is wrong is found again, and told, once everything has come."""
-        try:
-            found = scan(head, self._transfer_syntax_uid, complete=False)
-            self._described = self._ingest._describer.describe(found)
-            self._scan = found
-        except NeedMore as more:
-            self._enough = max(more.at_least, 2 * len(head))
-            self._is_looking = self._enough <= HEAD_BYTES
-        except (Malformed, Unintelligible):
-            pass
 
     def _begin_late(self, *, final: bool = False) -> bool:
         """Write our meta header once the data set has named the instance.
@@ -251,7 +226,7 @@ class Intake:
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
             transfer_syntax_uid=self._transfer_syntax_uid,
-            source_ae_title=self.origin.name if self.origin.kind == "dimse" else "",
+            source_ae_title=self._origin.name if self._origin.kind == "dimse" else "",
         )
         self._written().write(header)
         self._data_set_offset = len(header)
@@ -282,16 +257,20 @@ class Intake:
         """
         try:
             staged = self._written()
-            self._end_head()
             staged.begin_write_back()
             if staged.size > EXAMINED_INLINE or self._is_deflated():
                 loop = asyncio.get_running_loop()
-                await loop.run_in_executor(None, self._examine_ahead, staged)
+                instance = await loop.run_in_executor(None, self._examine)
+            else:
+                instance = self._examine()
+        except (Unintelligible, Conflict) as error:
+            await self._quarantine(error)
+            raise
         except BaseException:
             self.abandon()
             raise
         self._staged = None  # the committer's from here on
-        return await self._ingest._committer.commit(staged, self, self._digest)
+        return await self._ingest._committer.commit(staged, instance, self._digest)
 
     def abandon(self) -> None:
         """Forget everything; safe to call at any time, any number of times."""
@@ -303,40 +282,34 @@ class Intake:
         syntax = TRANSFER_SYNTAXES.get(self._transfer_syntax_uid)
         return syntax is not None and syntax.deflated
 
-    def _unintelligible(self, message: str) -> Unintelligible:
-        return Unintelligible(message, detail=f"from {self.origin.kind} {self.origin.name}")
+    async def _quarantine(self, error: ArchiveError) -> None:
+        if self._is_kept_already:
+            self.abandon()
+        staged, self._staged = self._staged, None
+        if staged is not None:
+            await self._ingest._committer.set_aside(
+                staged, error.message, self.claimed[1], self._origin, self._received_at
+            )
 
-    def _end_head(self) -> None:
-        """No more will come: make do with what there is."""
+    def _unintelligible(self, message: str) -> Unintelligible:
+        return Unintelligible(message, detail=f"from {self._origin.kind} {self._origin.name}")
+
+    def _examine(self) -> NewInstance:
+        """Scan, check and describe what was received."""
         if self._failure is None and self._meta is not None:
             self._write_data_set(self._write_meta(b"", final=True))
         if self._data_set_offset == 0 and self._failure is None:
             self._begin_late(final=True)
-
-    def _examine_ahead(self, staged: Staged) -> None:
-        """Examine what takes long, so that nobody else has to wait for it."""
-        try:
-            self._examined = self._examine(staged)
-        except ArchiveError as error:
-            self._examined = error
-
-    def examine(self, staged: Staged) -> NewInstance:
-        """See committer.Received: scan, check and describe what was received."""
-        examined = self._examined or self._examine(staged)
-        if isinstance(examined, ArchiveError):
-            raise examined
-        return examined
-
-    def _examine(self, staged: Staged) -> NewInstance:
         if self._failure is not None:
             raise self._failure
-        whole = memoryview(staged.view())[self._data_set_offset :]
-        blobs, syntax = self._ingest._blobs, self._transfer_syntax_uid
-        found, frame_table = examine(bytes(self._head), whole, syntax, blobs.stage, self._scan)
-        described = self._described or self._ingest._describer.describe(found)
+        whole = memoryview(self._written().view())[self._data_set_offset :]
+        found, frame_table = examine(
+            bytes(self._head), whole, self._transfer_syntax_uid, self._ingest._blobs.stage
+        )
         self._scan = found
+        described = self._ingest._describer.describe(found)
         self._agree(described)
-        return self._new_instance(found, frame_table, described, staged.size)
+        return self._new_instance(found, frame_table, described)
 
     def _agree(self, described: Described) -> None:
         """The data set must be what was announced (PS3.4 B.2.3, A900; PS3.18 10.5.1.1)."""
@@ -350,18 +323,17 @@ class Intake:
             if announced and announced != found:
                 raise Conflict(f"{name} differs from the one announced")
 
-    def _new_instance(
-        self, found: Scan, frame_table: bytes, described: Described, size_bytes: int
-    ) -> NewInstance:
-        key = self._ingest._blobs.key_for(
-            self.received_at, described.study.uid, described.series.uid, described.instance.uid
+    def _new_instance(self, found: Scan, frame_table: bytes, described: Described) -> NewInstance:
+        ingest = self._ingest
+        key = ingest._blobs.key_for(
+            self._received_at, described.study.uid, described.series.uid, described.instance.uid
         )
         location = Location(
             key,
-            size_bytes,
+            self._written().size,
             self._data_set_offset,
             found.header_bytes,
             b"",  # taken by the committer
             self._transfer_syntax_uid,
         )
-        return described.filed(location, frame_table, self.origin, self.received_at)
+        return described.filed(location, frame_table, self._origin, self._received_at)

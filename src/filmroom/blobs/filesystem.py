@@ -79,7 +79,7 @@ class StagedFile:
         return mmap.mmap(self.fd, self.size, prot=mmap.PROT_READ)
 
     def discard(self) -> None:
-        """Close and forget; a file that got no name is gone with its descriptor."""
+        """Close and forget; an unnamed file is gone with its descriptor."""
         if self.fd < 0:
             return
         with contextlib.suppress(OSError):
@@ -208,6 +208,8 @@ class FilesystemBlobs:
         if file.path:
             os.unlink(file.path)
             file.path = ""
+        os.close(file.fd)
+        file.fd = -1
 
     def _link(self, file: StagedFile, target: str) -> None:
         if file.path:

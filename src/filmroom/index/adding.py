@@ -13,6 +13,7 @@ import hashlib
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -359,7 +360,7 @@ def _entity(level: Level, entity: Entity) -> Parameters:
     for attribute in INDEXED[level]:
         text = entity.keys.get(attribute.keyword, "")
         name = column_name(attribute.keyword)
-        row[name] = "".join(values.normalise(attribute.vr, text)[:1])
+        row[name] = _first(attribute.vr, text)
         if attribute.vr == "PN":
             row[f"{name}_words"] = values.spaced(values.name_words(text))
     if level is not Level.PATIENT:
@@ -367,6 +368,11 @@ def _entity(level: Level, entity: Entity) -> Parameters:
     elif not row["patient_id"] and not entity.uid.startswith("\\"):
         row["patient_id"] = "".join(values.normalise("LO", entity.uid)[:1])
     return row
+
+
+@lru_cache(maxsize=4096)  # the instances of a series are much alike
+def _first(vr: str, text: str) -> str:
+    return "".join(values.normalise(vr, text)[:1])
 
 
 def _own_uid(level: Level, entity: Entity) -> str:

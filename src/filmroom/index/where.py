@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from filmroom.dicom.match import AnyOf, Fuzzy, Items, Match, Range, Single, Wildcard
@@ -32,6 +33,7 @@ _MOST_CARETS = 4  # a person name has five components (PS3.5 6.2.1)
 HIGHEST = "\U0010ffff"  # sorts after any text that goes on otherwise
 
 
+@cache
 def column_name(keyword: str) -> str:
     """The column of an INDEXED attribute: its keyword in snake_case."""
     return _WORD_STARTS.sub("_", keyword).lower()

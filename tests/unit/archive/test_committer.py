@@ -60,8 +60,8 @@ async def test_a_lost_file_that_comes_back_from_elsewhere_is_served_rightly(room
 async def test_bytes_stay_when_a_commit_was_done_but_not_confirmed(room, monkeypatch):
     add = room.index.add
 
-    def confirmation_lost(batch, *before_commit):
-        add(batch, *before_commit)
+    def confirmation_lost(batch):
+        add(batch)
         raise Unavailable("the connection was lost")
 
     ds = a_data_set()
@@ -98,10 +98,10 @@ async def test_no_file_stays_when_one_of_a_batch_conflicts_and_then_the_index_fa
     other.SeriesInstanceUID = held.SeriesInstanceUID
     add = room.index.add
 
-    def failing(batch, *before_commit):
+    def failing(batch):
         if len(batch) == 1 and batch[0].instance.uid != other.SOPInstanceUID:
             raise Unavailable("database is gone")
-        return add(batch, *before_commit)
+        return add(batch)
 
     hold, started = threading.Event(), threading.Event()
     asked = room.index.held

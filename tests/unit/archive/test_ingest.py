@@ -209,7 +209,7 @@ async def test_an_abandoned_intake_leaves_nothing(room):
 
 
 async def test_a_failing_index_is_told_and_leaves_no_file(room, monkeypatch):
-    def failing(batch, *_):
+    def failing(batch):
         raise Unavailable("database is gone")
 
     file = an_instance()
