@@ -13,8 +13,9 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from filmroom import __version__, observe
@@ -32,6 +33,7 @@ from filmroom.archive.retrieve import Retriever
 from filmroom.asgi import App, HttpServer, create_app
 from filmroom.asgi.app import SystemClock
 from filmroom.asgi.server import new_loop
+from filmroom.blobs.durable import sync_chain, write_whole
 from filmroom.blobs.filesystem import FilesystemBlobs
 from filmroom.config import Settings
 from filmroom.dimse.server import Server, ServerSettings
@@ -48,13 +50,53 @@ log = logging.getLogger(__name__)
 
 OPEN_FILES = 65_536
 REINDEXING = "reindexing"  # the mark of a run that did not finish making the index anew
-DAY_SECONDS = 86_400.0
-MARK_SECONDS = 7 * DAY_SECONDS  # so that a start after a crash never looks at years of files
+MARK_SECONDS = 3600.0  # so that a start after a crash looks at a day or two of files, not years
+RECOVERY_BATCH = 500  # keys the index is asked for at once
+SLOWEST_SECONDS = 6 * 3600.0  # an object may take this long to arrive
 GRACE_SECONDS = 20.0  # for what is in progress when we are asked to stop
 
 
 class DataFolderInUse(Exception):
     """Another filmroom holds the data folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a start after a crash found."""
+
+    files: int  # looked at
+    orphans: int  # of them without a row
+    added: int  # of those that were whole
+
+
+class Mark:
+    """A file that is there while we run, and is left behind by a crash.
+
+    It says from which day on (YYYY/MM/DD) files may be without rows, or REINDEXING.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.set_at = 0.0
+
+    def read(self) -> str | None:
+        """What the last run left; None when it ended cleanly."""
+        try:
+            return self._path.read_text("ascii", "replace")[:10].strip()
+        except FileNotFoundError:
+            return None
+
+    def write(self, text: str) -> None:
+        """Raises OSError."""
+        write_whole(self._path, f"{text}\n")
+
+    def set(self, now: float) -> None:
+        """All that came before has its row, but for what is on its way at this moment."""
+        self.set_at = now
+        self.write(f"{datetime.fromtimestamp(now - SLOWEST_SECONDS, UTC):%Y/%m/%d}")
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
 
 
 class Storeroom:
@@ -69,8 +111,7 @@ class Storeroom:
         data = settings.data
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._lock = _hold(data / "filmroom.lock")
-        self._mark = data / "running"  # there while we run; left behind by a crash
-        self._marked_at = 0.0
+        self._mark = Mark(data / "running")
         self._is_whole = True  # the index speaks of all files
         self._reindexed: Report | None = None
         self.index = open_index(settings.index_url)
@@ -96,26 +137,33 @@ class Storeroom:
 
     def open(self) -> None:
         """Tidy up after a crash if there was one, then begin to commit."""
-        self.blobs.sweep()
-        if self._mark.exists():
-            since = self._mark.read_text("ascii", "replace")[:10]
-            if since == REINDEXING:
-                log.warning("the index was not finished: it is made anew")
-                self._reindexed = reindex(self.index, self.blobs)
-            else:
-                self._recover(since)
-        self._move_mark(self.clock.now())
+        started = time.monotonic()
+        removed = self.blobs.sweep()
+        since = self._mark.read()
+        self._is_whole = since is None  # until this is done; else the next start does it
+        if since == REINDEXING:
+            log.warning("the index was not finished: it is made anew")
+            self._reindexed = reindex(self.index, self.blobs)
+        elif since is not None:
+            report = self._recover(since)
+            told = {
+                "files": report.files,
+                "orphans": report.orphans,
+                "added": report.added,
+                "removed": removed,
+                "seconds": round(time.monotonic() - started, 3),
+            }
+            log.warning("the last run did not end cleanly: tidied up", extra=told)
+        for folder in (self.settings.blobs_folder, self.settings.data):
+            sync_chain(folder)  # what was just made must outlive a power cut
+        self._mark.set(self.clock.now())
+        self._is_whole = True
         self.committer.start()
-
-    def _move_mark(self, now: float) -> None:
-        """Say from which day on files may be without rows, for a start after a crash."""
-        self._marked_at = now
-        self._mark.write_text(f"{datetime.fromtimestamp(now, UTC):%Y/%m/%d}\n", "ascii")
 
     def reindex(self, progress: Callable[[Report], None] = lambda report: None) -> Report:
         """Make the index anew; if that is cut short, the next start does it from the beginning."""
         if self._reindexed is None:
-            self._mark.write_text(f"{REINDEXING}\n", "ascii")
+            self._mark.write(REINDEXING)
             self._is_whole = False
             self._reindexed = reindex(self.index, self.blobs, progress)
             self._is_whole = True
@@ -127,34 +175,29 @@ class Storeroom:
         self.index.close()
         self.blobs.close()
         if self._is_whole and self.committer.is_tidy:
-            self._mark.unlink(missing_ok=True)
+            self._mark.remove()
         os.close(self._lock)
 
-    def _recover(self, since: str) -> Report:
+    def _recover(self, since: str) -> Recovered:
         """Files sealed in the instant of a crash have no rows yet: give them theirs.
 
         Nobody was told that they are held, but they are whole, so keeping them is right.
         """
+        files = 0
         orphans: list[str] = []
-        batch: list[str] = []
-        for key in self.blobs.keys_since(since):
-            batch.append(key)
-            if len(batch) == 500:
-                orphans += sorted(set(batch) - self.index.known_keys(batch))
-                batch.clear()
-        orphans += sorted(set(batch) - self.index.known_keys(batch))
+        keys = self.blobs.keys_since(since)
+        while batch := list(islice(keys, RECOVERY_BATCH)):
+            files += len(batch)
+            orphans += sorted(set(batch) - self.index.known_keys(batch))
         report = adopt(self.index, self.blobs, orphans)
-        log.warning(
-            "the last run did not end cleanly",
-            extra={"orphans": len(orphans), "added": report.added},
-        )
-        return report
+        return Recovered(files, len(orphans), report.added)
 
     def _stored(self, instance: NewInstance) -> None:
         self.archive.retriever.forget(instance.instance.uid)
-        if instance.received_at > self._marked_at + MARK_SECONDS and self.committer.is_tidy:
+        came = instance.received_at
+        if abs(came - self._mark.set_at) > MARK_SECONDS and self.committer.is_tidy:
             with contextlib.suppress(OSError):
-                self._move_mark(instance.received_at - DAY_SECONDS)  # some take long to arrive
+                self._mark.set(came)
         observe.STORED_BYTES.labels(instance.origin.kind).inc(instance.location.size_bytes)
 
 

@@ -1,14 +1,17 @@
 """node.py: what a person is told when the house cannot be opened."""
 
 import asyncio
+import os
 import sqlite3
 import time
 
 import pytest
 
+import index_rows
 from filmroom import node, observe
 from filmroom.archive.errors import Unavailable
 from filmroom.config import Settings
+from instances import an_instance
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +41,70 @@ def test_a_start_that_fails_is_told_in_one_line(settings, capsys, monkeypatch):
     monkeypatch.setattr(node.Storeroom, "_recover", full)
     assert node.run(settings) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "filmroom: cannot start: out of space"
+
+
+def test_a_recovery_that_failed_is_done_by_the_next_start(settings, monkeypatch):
+    """The mark of the crash must outlive it, whichever mark it is."""
+    mark = settings.data / "running"
+    settings.data.mkdir()
+
+    def failing(*_):
+        raise Unavailable("out of space")
+
+    for text, step in (("2026/01/02\n", "adopt"), ("reindexing\n", "reindex")):
+        mark.write_text(text)
+        with monkeypatch.context() as patched:
+            patched.setattr(node, step, failing)
+            assert node.run(settings) == 1
+        assert mark.read_text() == text
+
+
+def test_the_mark_is_on_disk_before_anything_is_stored(settings, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def watched(fd):
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        fsync(fd)
+
+    room = node.Storeroom(settings)
+    monkeypatch.setattr(os, "fsync", watched)
+    room.open()
+    room.close()
+    data = str(settings.data.resolve())
+    mark = synced.index(f"{data}/running.new")
+    assert data in synced[mark + 1 :]
+    assert {data, str(settings.data.parent.resolve())} <= set(synced[:mark])
+
+
+def test_the_mark_follows_the_clock_so_that_a_start_never_looks_at_years(settings):
+    room = node.Storeroom(settings)
+    room.open()
+    days = []
+    for hours in (0, 30, 31, 2, 100):  # at 2 somebody set the clock back
+        room._stored(index_rows.an_instance(received_at=1_767_225_600.0 + hours * 3600))
+        days.append((settings.data / "running").read_text().strip())
+    assert days == ["2025/12/31", "2026/01/02", "2026/01/02", "2025/12/31", "2026/01/04"]
+    room.close()
+    assert not (settings.data / "running").exists()
+
+
+def test_a_start_after_a_crash_says_what_it_did(settings, caplog):
+    day = settings.data / "store/2026/01/02/1.2/1.3"
+    day.mkdir(parents=True)
+    (day / "1.4.dcm").write_bytes(an_instance(SOPInstanceUID="1.4", SeriesInstanceUID="1.3"))
+    (day / "1.5.dcm").write_bytes(b"half")
+    (settings.data / "tmp").mkdir()
+    (settings.data / "tmp/0123.part").write_bytes(b"half")
+    (settings.data / "running").write_text("2026/01/01\n")
+    room = node.Storeroom(settings)
+    with caplog.at_level("WARNING", "filmroom"):
+        room.open()
+    room.close()
+    (said,) = [each for each in caplog.records if "did not end cleanly" in each.message]
+    found = said.files, said.orphans, said.added, said.removed
+    assert found == (2, 2, 1, 1)
+    assert 0 < said.seconds < 60
 
 
 def test_an_index_of_a_later_filmroom_is_told_in_one_line(settings, capsys):
