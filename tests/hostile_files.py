@@ -5,6 +5,7 @@ A `Bad` says what it is, its bytes, and what may become of it at every door.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 import struct
@@ -34,6 +35,12 @@ NOTHING: Elements = MappingProxyType({})
 def new_uid() -> str:
     """A UID that nothing has yet."""
     return f"1.2.826.0.1.3680043.9.9999.{_DIGITS.getrandbits(48)}.{next(_numbers)}"
+
+
+def uid_of(name: str) -> str:
+    """The UID of an input of that name: the same in every run."""
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
+    return f"1.2.826.0.1.3680043.9.9999.{number}"
 
 
 def element(tag: int, vr: str, value: bytes, *, length: int | None = None, ts: str = EXPLICIT):
@@ -140,7 +147,7 @@ def bad(
     name: str, expected: str = REFUSED, more: Elements = NOTHING, *, ts: str = EXPLICIT, tail=b""
 ):
     """A Bad that is a CT image but for `more` and `tail`."""
-    uid = new_uid()
+    uid = uid_of(name)
     return Bad(name, data_set(uid, more, ts=ts, tail=tail), expected, ts, uid)
 
 
@@ -171,9 +178,10 @@ def nested(depth: int, *, ts: str = EXPLICIT, vr: str = "SQ", defined: bool = Fa
 
 
 def nestings() -> list[Bad]:
-    """50 levels are stored, 30,000 are refused, 1,000 either; whatever the notation."""
+    """64 levels are stored, 1,000 and more are refused; whatever the notation."""
     found = []
-    for depth, expected in ((50, STORED), (1_000, EITHER), (30_000, REFUSED)):
+    depths = ((50, STORED), (64, STORED), (257, REFUSED), (1_000, REFUSED), (30_000, REFUSED))
+    for depth, expected in depths:
         for ts in (EXPLICIT, IMPLICIT):
             for defined in (False, True):
                 kind = f"{'defined' if defined else 'undefined'} length, {ts[-3:]}"
@@ -187,7 +195,7 @@ def nestings() -> list[Bad]:
 # -- structure (rows 33, 34, 36, 37, 38) ---------------------------------------------------
 def broken_structures() -> list[Bad]:
     """Lengths that lie, sequences that do not end, syntaxes that are others."""
-    uid = new_uid()
+    uid = uid_of("broken")
     sound = data_set(uid)
     pixels = sound.rfind(struct.pack("<HH", 0x7FE0, 0x10))
     past = element(0x00204000, "UN", b"abcd", length=400)

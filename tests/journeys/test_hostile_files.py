@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import re
 import stat
 import threading
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import hostile_wire as wire
+from hostile_archives import PREAMBLES, deflate_bomb, dicomdir, meta_files, zipped
 from hostile_files import (
     DEFLATED,
     EITHER,
@@ -163,16 +162,6 @@ def test_the_absurd_is_not_drawn(watch):
 
 
 # -- the file around a data set (rows 31-33, 37, 38; S19) ---------------------------------------
-PREAMBLES = {
-    "PE": b"MZ\x90\0" + b"\1" * 124,
-    "ELF": b"\x7fELF\2\1\1" + b"\0" * 121,
-    "shell": b"#!/bin/sh\necho pwned\nexit\n".ljust(128),
-    "HTML": b"<html><script>alert(1)</script>".ljust(128, b"<"),
-    "TIFF": b"II*\0\x08\0\0\0".ljust(128, b"\0"),
-    "PDF": b"%PDF-1.7".ljust(128),
-}
-
-
 @pytest.mark.parametrize("preamble", PREAMBLES.values(), ids=PREAMBLES.keys())
 def test_a_preamble_that_is_another_kind_of_file_is_neutralised(node, watch, preamble):
     uid = new_uid()
@@ -188,57 +177,12 @@ def test_a_preamble_that_is_another_kind_of_file_is_neutralised(node, watch, pre
     assert not path.stat().st_mode & stat.S_IXUSR
 
 
-def meta_files():
-    """Files whose File Meta Information is wrong, and whether the data set may be kept."""
-    uid = new_uid()
-    body = data_set(uid)
-    sound = part10(body, uid)
-    zz = element(0x00020100, "ZZ", b"abcd")
-    long_value = element(0x00020102, "OB", b"ab", length=0x7FFFFFFF)
-    return {
-        "nothing": (b"", REFUSED),
-        "a preamble": (bytes(128), REFUSED),
-        "a preamble and DICM": (bytes(128) + b"DICM", REFUSED),
-        "cut in the meta header": (sound[:200], REFUSED),
-        "meta header alone": (sound[: -len(body)], REFUSED),
-        "VR ZZ in the meta header": (part10(body, uid, more=zz), REFUSED),
-        "a 2 GiB value in the meta header": (part10(body, uid, more=long_value), REFUSED),
-        "meta header of 1 MiB": (
-            part10(body, uid, more=element(0x00020102, "OB", bytes(1 << 20))), REFUSED),
-        "10,000 meta elements": (
-            part10(body, uid, more=element(0x00020016, "AE", b"") * 10_000), EITHER),
-        "no transfer syntax": (part10(body, uid, ts=None), EITHER),
-        "unknown transfer syntax": (part10(body, uid, ts="1.2.3.4"), REFUSED),
-        "transfer syntax of a path": (part10(body, uid, ts="../../../etc"), REFUSED),
-        "transfer syntax of 70 digits": (part10(body, uid, ts="1" * 70), REFUSED),
-        "wrong group length": (
-            sound.replace(sound[132:144], sound[132:140] + b"\xff\xff\xff\x7f", 1), STORED),
-        "meta header of another instance": (part10(body, new_uid()), EITHER),
-        "meta header of a path": (part10(body, "../../../etc/passwd"), EITHER),
-        "two files in one": (sound + sound, REFUSED),
-        "a ZIP": (zipped({"a.dcm": sound}), REFUSED),
-        "a gzip": (gzip.compress(sound), REFUSED),
-        "HTML": (b"<!DOCTYPE html><script>alert(1)</script>" * 50, REFUSED),
-        "noise": (os.urandom(100_000), REFUSED),
-        "noise after DICM": (bytes(128) + b"DICM" + os.urandom(100_000), REFUSED),
-        "DICM 30,000 times": (b"DICM" * 30_000, REFUSED),
-    }  # fmt: skip
-
-
-def zipped(members, **options):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, **options) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
 META_FILES = meta_files()
 
 
 @pytest.mark.parametrize("name", META_FILES)
 def test_a_file_whose_beginning_lies(watch, name):
-    content, expected = META_FILES[name]
+    content, expected = META_FILES[name].content, META_FILES[name].expected
     resident = watch.forget_peak()
     for headers, body in ((STOW, multipart(content)), ({"Content-Type": DICOM}, content)):
         answer = watch.http.post("/dicom-web/studies", content=body, headers=headers)
@@ -249,14 +193,6 @@ def test_a_file_whose_beginning_lies(watch, name):
 
 
 # -- bombs (row 39, V1-R18) ---------------------------------------------------------------------
-def deflate_bomb(mebibytes):
-    """A deflated data set that is mostly zeros."""
-    uid = new_uid()
-    filling = element(0x7FE00010, "OW", b"", length=mebibytes * MIB)
-    whole = data_set(uid, {0x7FE00010: ("", b"")}) + filling + bytes(mebibytes * MIB)
-    return Bad(f"{mebibytes} MiB", raw_deflate(whole), ts=DEFLATED, uid=uid)
-
-
 def test_deflated_bombs_at_every_door_at_once_are_refused_and_memory_is_bounded(node, watch):
     one = deflate_bomb(700)
     resident = watch.forget_peak()
@@ -337,19 +273,6 @@ def test_zip_files_that_lie_are_imported_without_harm(tmp_path):
     assert "\x1b" not in answer.stderr
     after = set(os.listdir("/tmp")) | set(os.listdir(tmp_path.parent))
     assert not {name for name in after - before if "escape" in name}
-
-
-def dicomdir(*references):
-    """A directory file whose records refer to these files."""
-    from hostile_files import ITEM, delimiter
-
-    records = b""
-    for reference in references:
-        record = element(0x00041430, "CS", b"IMAGE ")
-        record += element(0x00041500, "CS", padded(reference.replace("/", "/")))
-        records += delimiter(ITEM, len(record)) + record
-    body = element(0x00041220, "SQ", records)
-    return part10(body, new_uid(), sop_class="1.2.840.10008.1.3.10")
 
 
 # -- text (rows 43-45, V1-S5) ----------------------------------------------------------------------

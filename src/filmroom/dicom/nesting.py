@@ -121,7 +121,7 @@ def skip_undefined(head: Buffer, at: int, n: Notation) -> int:
         else:
             start, length, vr = element_header(head, at, n)
             if length == UNDEFINED:
-                if len(outer) >= MAX_DEPTH:
+                if len(outer) + 2 > MAX_DEPTH:
                     raise Malformed(f"sequences are nested deeper than {MAX_DEPTH}")
                 outer.append(n)
                 n = IMPLICIT_LE if n.explicit_vr and vr in (b"UN", b"") else n
