@@ -282,7 +282,7 @@ class Committer:
 
     def _settle_doubts(self) -> None:
         if self._doubtful:
-            for key in self._doubtful - self._index.known_keys(list(self._doubtful)):
+            for key in self._doubtful - self._index.settled_keys(list(self._doubtful)):
                 self._blobs.remove(key)
             self._doubtful.clear()
 

@@ -161,6 +161,14 @@ class Index(Protocol):
         """Which of these blob keys have a row."""
         ...
 
+    def settled_keys(self, keys: Sequence[str]) -> set[str]:
+        """The same, once every transaction under way has ended.
+
+        Whoever removes the others must ask this. Unavailable while the index cannot say.
+        Never called by what a transaction waits for.
+        """
+        ...
+
     def clear(self) -> None:
         """Forget all studies (reindex); accounts and quarantine stay."""
         ...

@@ -154,10 +154,8 @@ class FilesystemBlobs:
                 results.append(unavailable(error))
         try:
             for folder in sorted(self._unsynced, key=len, reverse=True):
-                _sync_folder(folder)
-                self._unsynced.discard(folder)
+                self._sync_entries(folder)
         except OSError as error:
-            self._fail(error)
             for (_, key), result in zip(files, results, strict=True):
                 if result is None:  # nobody is told that it is held: it need not be found later
                     with contextlib.suppress(OSError):
@@ -171,8 +169,7 @@ class FilesystemBlobs:
         key = f"{secrets.token_hex(16)}.dcm"
         try:
             self._seal_one(staged, os.path.join(self._quarantine, key))
-            _sync_folder(self._quarantine)
-            self._unsynced.discard(self._quarantine)
+            self._sync_entries(self._quarantine)
         except OSError as error:
             raise unavailable(error) from error
         return key
@@ -183,7 +180,7 @@ class FilesystemBlobs:
         source = self._path(key)
         try:
             os.link(source, os.path.join(self._quarantine, name))
-            _sync_folder(self._quarantine)
+            self._sync_entries(self._quarantine)
             os.unlink(source)
         except OSError as error:
             raise unavailable(error) from error
@@ -210,6 +207,14 @@ class FilesystemBlobs:
             file.path = ""
         os.close(file.fd)
         file.fd = -1
+
+    def _sync_entries(self, folder: str) -> None:
+        try:
+            _sync_folder(folder)
+        except OSError as error:
+            self._fail(error)
+            raise
+        self._unsynced.discard(folder)
 
     def _link(self, file: StagedFile, target: str) -> None:
         if file.path:

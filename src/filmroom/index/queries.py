@@ -385,10 +385,24 @@ class SqlIndex:
 
     def known_keys(self, keys: Sequence[str]) -> set[str]:
         """A key names its instance (core.md 1.4), so rows are found by the UIDs in keys."""
-        named = {uid for key in keys for uid in _UIDS_IN_KEY.findall(key)}
-        uids = {"uids": self._listed(sorted(named))}
-        rows = self._engine.bulk(self._sql["keys_of"], uids, "tttt")
+        rows = self._engine.bulk(self._sql["keys_of"], self._named_in(keys), "tttt")
         return {packing.unpack_key(*row) for row in rows}.intersection(keys)
+
+    def settled_keys(self, keys: Sequence[str]) -> set[str]:
+        """A server may still be busy with a COMMIT that we gave up: we wait for its lock."""
+
+        def run(tx: Transaction) -> list[Row]:
+            if "events_settle" in self._sql:
+                tx.rows(self._sql["patience"])
+                tx.rows(self._sql["events_settle"])
+            return tx.rows(self._sql["keys_of"], self._named_in(keys))
+
+        rows = self._transact(run)
+        return {packing.unpack_key(*row) for row in rows}.intersection(keys)
+
+    def _named_in(self, keys: Sequence[str]) -> dict[str, Any]:
+        named = {uid for key in keys for uid in _UIDS_IN_KEY.findall(key)}
+        return {"uids": self._listed(sorted(named))}
 
     def clear(self) -> None:
         with self._adding:

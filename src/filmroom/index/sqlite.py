@@ -1,5 +1,8 @@
 """The embedded engine: one writer, many readers, write-ahead log, synced at commit.
 
+After a sync that failed nothing more is written until a restart: what was not synced may lie
+in the log all the same, and which of it is taken over is only known once it is read again.
+
 One connection writes, guarded by a lock. Readers come from a stack, so that a few warm
 ones serve all threads. apsw brings its own SQLite, so what it can do does not depend on
 the host.
@@ -8,6 +11,7 @@ the host.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -22,10 +26,13 @@ import orjson
 from filmroom.archive.errors import Unavailable
 from filmroom.index.engine import Dialect, Parameters, Row, Transaction, load_statements
 
+log = logging.getLogger(__name__)
+
 BUSY_MS = 10_000
 IDLE_READERS = 8
 LOG_BYTES = 8 << 20  # what the write-ahead log grows to between two checkpoints
 _MMAP_BYTES = 256 << 20
+_FAILED_SYNCS = (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC)
 _READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
 _MACROS = {
     "ids": "(SELECT value AS id, key AS n FROM json_each(:ids)) k",
@@ -89,6 +96,7 @@ class Sqlite:
         self._lock = threading.Lock()
         self._idle: list[apsw.Connection] = []
         self._closed = False
+        self._broken = ""
         try:
             _make(path)
             self._writer = _connect(path, cache_kib=16 * 1024)
@@ -140,17 +148,27 @@ class Sqlite:
         with self._lock:
             if self._closed:
                 raise Unavailable("the index is closed")
+            if self._broken:
+                raise Unavailable("the index has failed", detail=self._broken)
             statements = _Statements(self._writer)
             statements.rows("BEGIN IMMEDIATE")
             try:
                 yield statements
                 statements.rows("COMMIT")
-            except BaseException:
+            except BaseException as error:
+                self._look_at(error.__cause__)
                 # A failed COMMIT may or may not have ended the transaction.
                 if self._writer.in_transaction:
                     with contextlib.suppress(apsw.Error):
                         self._writer.execute("ROLLBACK")
                 raise
+
+    def _look_at(self, cause: BaseException | None) -> None:
+        """What the kernel dropped in a sync that failed, it does not say in the next."""
+        if getattr(cause, "extendedresult", 0) in _FAILED_SYNCS:
+            self._broken = f"{cause}; restart after the disk was checked"
+            detail = {"detail": f"{type(cause).__name__}: {cause}"}
+            log.critical("the index failed: nothing more is stored", extra=detail)
 
     def settle_in(self) -> None:
         """Give the write-ahead log its size before it is needed.
@@ -175,9 +193,12 @@ class Sqlite:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            while self._idle:
-                self._idle.pop().close()
-            self._writer.close()
+            try:
+                while self._idle:
+                    self._idle.pop().close()
+                self._writer.close()
+            except apsw.Error as error:  # the log could not be put away: the next start does
+                log.warning("the index was not closed cleanly", extra={"detail": str(error)})
 
 
 @lru_cache(maxsize=1024)

@@ -80,7 +80,7 @@ async def test_bytes_stay_while_the_index_cannot_say_whether_it_has_them(room, m
     ds = a_data_set()
     with monkeypatch.context() as patched:
         patched.setattr(room.index, "add", gone)
-        patched.setattr(room.index, "known_keys", gone)
+        patched.setattr(room.index, "settled_keys", gone)
         with pytest.raises(Unavailable):
             await put(room, ds)
     assert len(room.files()) == 1

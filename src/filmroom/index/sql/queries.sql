@@ -118,6 +118,9 @@ UPDATE series SET has_metadata = :has_metadata WHERE id = :series;
 -- name: events_begin.postgres
 SELECT pg_advisory_xact_lock_shared(5724411);
 
+-- name: patience.postgres
+SELECT set_config('lock_timeout', '5s', true);
+
 -- name: events_settle.postgres
 SELECT pg_advisory_xact_lock(5724411);
 
