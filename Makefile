@@ -12,6 +12,7 @@ STATIC := src/filmroom/static
 WEB := $(shell find web/src web/public -type f) web/index.html web/vite.config.ts web/tsconfig.json
 OHIF := $(wildcard web/ohif/*.mjs) web/ohif/pinned.json
 TESTS ?= tests
+FUZZ_SECONDS ?= 600
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help env serve test check lint bench crash hostile fuzz docs clean
@@ -50,8 +51,8 @@ hostile: env ## broken and malicious input on every door
 	tools/setup_tests.sh
 	$(PYTEST) -m hostile tests
 
-fuzz: env ## random input for longer than in `make test`
-	HYPOTHESIS_PROFILE=fuzz $(PYTEST) tests/unit tests/wire
+fuzz: env ## random input for FUZZ_SECONDS, ten minutes unless told otherwise
+	$(BIN)/python -m fuzz.run --seconds $(FUZZ_SECONDS)
 
 docs: .venv/.installed ## write the generated pages of docs/ anew
 	$(BIN)/python tools/make_conformance.py

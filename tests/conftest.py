@@ -8,13 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from nodes import FilmroomProcess
-
-settings.register_profile("fuzz", max_examples=20_000, deadline=None)  # make fuzz
-if "HYPOTHESIS_PROFILE" in os.environ:
-    settings.load_profile(os.environ["HYPOTHESIS_PROFILE"])
 
 
 def need(program: str) -> str:

@@ -52,6 +52,8 @@ def _element(
     vr = attribute.get("vr") or vrs.vr_of(tag)
     if not isinstance(vr, str) or vr not in _VRS:
         raise Malformed("unknown value representation")
+    if vr == "SQ" and ("BulkDataURI" in attribute or "InlineBinary" in attribute):
+        raise Malformed("a sequence has items and no bytes of its own")
     if "BulkDataURI" in attribute:
         return Element(tag, vr, bulk(str(attribute["BulkDataURI"])))
     if "InlineBinary" in attribute:

@@ -108,7 +108,7 @@ def _parse(head: bytes, complete: bool) -> FileMeta:
         at = 0
     else:
         return _bare(head, 0, complete)
-    end, values = _group_2(head, at)
+    end, values = _group_2(head, at, complete)
     if end == at:
         return _bare(head, at, complete)
     named = values.get(0x0010)
@@ -127,12 +127,15 @@ def _bare(head: bytes, at: int, complete: bool) -> FileMeta:
     return FileMeta(at, guess_transfer_syntax(head, at))
 
 
-def _group_2(head: bytes, at: int) -> tuple[int, dict[int, bytes]]:
-    """The end of group 0002 and its values by element number."""
+def _group_2(head: bytes, at: int, complete: bool) -> tuple[int, dict[int, bytes]]:
+    """The end of group 0002 and its values by element number.
+
+    It ends where another group begins: a beginning that ends between two elements tells nothing.
+    """
     values: dict[int, bytes] = {}
     while True:
         if len(head) < at + 8:
-            if len(head) == at and values:
+            if complete and len(head) == at and values:
                 return at, values
             raise NeedMore(at + 8)
         group, element, vr, length = _SHORT.unpack_from(head, at)

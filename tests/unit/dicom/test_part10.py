@@ -125,3 +125,21 @@ def test_a_short_bare_data_set_is_enough_when_it_is_all_there_is():
     with pytest.raises(NeedMore):
         part10.parse_meta(MODALITY)
     assert part10.parse_meta(MODALITY, complete=True).data_set_offset == 0
+
+
+def test_a_beginning_that_ends_between_two_elements_of_group_2_asks_for_more():
+    """What came in one piece of an upload may end anywhere; the data set begins where it begins."""
+    header = part10.meta_header(
+        sop_class_uid="1.2.3",
+        sop_instance_uid="1.2.3.4",
+        transfer_syntax_uid=uids.EXPLICIT_VR_LE,
+        source_ae_title="SCANNER",
+    )
+    whole = header + b"\x08\x00\x05\x00CS\x00\x00"
+    assert part10.parse_meta(whole).data_set_offset == len(header)
+    for size in range(132, len(whole)):
+        try:
+            early = part10.parse_meta(whole[:size])
+        except NeedMore:
+            continue
+        assert early == part10.parse_meta(whole)

@@ -1,0 +1,1 @@
+"""Fuzzing: whatever the bytes are, only the declared errors, and one reading of them."""
