@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from filmroom.dicom.errors import Malformed
@@ -25,6 +26,7 @@ _NATIVE_FORM = struct.Struct("<IQQQ")  # frames, offset, length, bits of one fra
 _ENCAPSULATED_FORM = struct.Struct("<IQI")  # frames, offset, fragments
 _FRAGMENT_HEADER = struct.Struct("<HHI")
 _FRAGMENT_HEADER_BYTES = 8
+_STRIDE = 64  # fragments whose lengths are added up to find a frame; the rest is remembered
 _STARTS = (  # how the first fragment of a frame begins
     b"\xff\xd8\xff",  # JPEG, JPEG-LS: SOI and the next marker
     b"\xff\x4f\xff\x51",  # JPEG 2000, HTJ2K: SOC, SIZ
@@ -46,6 +48,8 @@ class FrameTable:
         a frame may begin inside a byte (PS3.5 8.1.1). 0 when encapsulated.
     lengths: of the fragments, which follow each other with 8 bytes of header between.
     firsts: index of the first fragment of each frame; empty when each has just one.
+    Reading one is cheap however many frames there are: the numbers of a stored table are
+    looked at where they lie, and after the first frame no frame costs more than another.
     """
 
     frames: int
@@ -53,31 +57,74 @@ class FrameTable:
     offset: int
     length: int
     frame_bits: int = 0
-    lengths: array[int] = field(default_factory=_no_numbers)
-    firsts: array[int] = field(default_factory=_no_numbers)
+    lengths: Sequence[int] = field(default_factory=_no_numbers)
+    firsts: Sequence[int] = field(default_factory=_no_numbers)
+    _marks: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def ranges(self, frame_index: int) -> list[tuple[int, int]]:
+    @property
+    def memory_bytes(self) -> int:
+        """About what this holds beyond itself."""
+        return 4 * (len(self.lengths) + len(self.firsts)) + len(self.lengths) // _STRIDE * 40
+
+    def ranges(self, frame_index: int) -> Iterator[tuple[int, int]]:
         """The pieces (offset, length) that make up a frame, usually one; 0-based.
 
         Raises IndexError. Of a frame that begins inside a byte all bytes it touches.
         """
+        at, length = self.span(frame_index)
+        return self._pieces(frame_index, at) if self.encapsulated else iter(((at, length),))
+
+    def _pieces(self, frame_index: int, at: int) -> Iterator[tuple[int, int]]:
+        for size in self._fragments(frame_index):
+            yield at, size
+            at += size + _FRAGMENT_HEADER_BYTES
+
+    def span(self, frame_index: int) -> tuple[int, int]:
+        """(offset, length) from a frame's first byte to its last, whatever lies between."""
         if not 0 <= frame_index < self.frames:
             raise IndexError(frame_index)
         if not self.encapsulated:
             first = frame_index * self.frame_bits // 8
             end = ((frame_index + 1) * self.frame_bits + 7) // 8
-            return [(self.offset + first, end - first)]
-        first, end = frame_index, frame_index + 1
-        if self.firsts:
-            first = self.firsts[frame_index]
-            last_frame = frame_index + 1 == self.frames
-            end = len(self.lengths) if last_frame else self.firsts[frame_index + 1]
-        at = self.offset + sum(self.lengths[:first]) + first * _FRAGMENT_HEADER_BYTES
-        pieces = []
-        for length in self.lengths[first:end]:
-            pieces.append((at, length))
-            at += length + _FRAGMENT_HEADER_BYTES
-        return pieces
+            return self.offset + first, end - first
+        first, end = self._bounds(frame_index)
+        at = self._start(first)
+        last = at if end - first == 1 else self._start(end - 1)
+        return at, last + self.lengths[end - 1] - at
+
+    def joined(self, frame_index: int, span: bytes) -> bytes:
+        """A frame's own bytes, given those of its `span`."""
+        if not self.encapsulated or self._is_whole(frame_index):
+            return span
+        frame, at, view = bytearray(), 0, memoryview(span)
+        for size in self._fragments(frame_index):
+            frame += view[at : at + size]
+            at += size + _FRAGMENT_HEADER_BYTES
+        return bytes(frame)
+
+    def _is_whole(self, frame_index: int) -> bool:
+        first, end = self._bounds(frame_index)
+        return end - first == 1
+
+    def _fragments(self, frame_index: int) -> Sequence[int]:
+        first, end = self._bounds(frame_index)
+        return self.lengths[first:end]
+
+    def _bounds(self, frame_index: int) -> tuple[int, int]:
+        """Index of a frame's first fragment, and of the one after its last."""
+        if not self.firsts:
+            return frame_index, frame_index + 1
+        if frame_index + 1 == self.frames:
+            return self.firsts[frame_index], len(self.lengths)
+        return self.firsts[frame_index], self.firsts[frame_index + 1]
+
+    def _start(self, fragment: int) -> int:
+        """Where a fragment's bytes begin: the nearest mark before it, and some lengths."""
+        if not self._marks:
+            self._marks.extend(_marks(self.lengths))
+        mark = fragment // _STRIDE
+        behind = sum(self.lengths[mark * _STRIDE : fragment])
+        return self.offset + self._marks[mark] + behind + fragment * _FRAGMENT_HEADER_BYTES
 
     def bit_offset(self, frame_index: int) -> int:
         """At which bit of its first byte a native frame begins, 0 being the lowest."""
@@ -101,31 +148,60 @@ class FrameTable:
             frames, offset, fragments = _ENCAPSULATED_FORM.unpack_from(stored, 1)
         except struct.error:
             raise Malformed("this is not a frame table") from None
-        numbers = stored[1 + _ENCAPSULATED_FORM.size :]
+        numbers = memoryview(stored)[1 + _ENCAPSULATED_FORM.size :]
         if stored[:1] != _ENCAPSULATED or len(numbers) not in (
             4 * fragments,
             4 * (fragments + frames),
         ):
             raise Malformed("this is not a frame table")
-        lengths = _from_little(numbers[: 4 * fragments])
-        firsts = _from_little(numbers[4 * fragments :])
-        length = sum(lengths) + 8 * max(0, fragments - 1)
+        lengths = _numbers(numbers[: 4 * fragments])
+        firsts = _numbers(numbers[4 * fragments :])
+        length = _total(lengths) + 8 * max(0, fragments - 1)
         return cls(frames, True, offset, length, 0, lengths, firsts)
 
 
-def _little(numbers: array[int]) -> bytes:
-    if sys.byteorder == "little":
-        return numbers.tobytes()
+def _little(numbers: Sequence[int]) -> bytes:
     swapped = array("I", numbers)
-    swapped.byteswap()
+    if sys.byteorder != "little":
+        swapped.byteswap()
     return swapped.tobytes()
 
 
-def _from_little(raw: bytes, code: str = "I") -> array[int]:
-    numbers: array[int] = array(code, raw)
+def _from_little(raw: bytes | memoryview, code: str = "I") -> array[int]:
+    numbers: array[int] = array(code)
+    numbers.frombytes(raw)
     if sys.byteorder != "little":
         numbers.byteswap()
     return numbers
+
+
+def _numbers(raw: memoryview) -> Sequence[int]:
+    """Little endian numbers, looked at where they lie if this machine writes them so."""
+    return raw.cast("I") if sys.byteorder == "little" else _from_little(raw)
+
+
+def _total(lengths: Sequence[int]) -> int:
+    """The sum of up to millions of lengths, without making a number of each."""
+    if len(lengths) <= _STRIDE:
+        return sum(lengths)
+    import numpy as np  # the tools that never see a frame start without it
+
+    return int(np.frombuffer(_buffer(lengths), np.uint32).sum(dtype=np.uint64))
+
+
+def _marks(lengths: Sequence[int]) -> list[int]:
+    """The sum of all lengths before every _STRIDE-th fragment."""
+    if len(lengths) <= _STRIDE:
+        return [0]
+    import numpy as np
+
+    numbers = np.frombuffer(_buffer(lengths), np.uint32)
+    sums = np.add.reduceat(numbers, np.arange(0, len(numbers), _STRIDE), dtype=np.uint64)
+    return [0, *np.cumsum(sums).tolist()]
+
+
+def _buffer(lengths: Sequence[int]) -> Buffer:
+    return lengths if isinstance(lengths, memoryview) else memoryview(array("I", lengths))
 
 
 def build(found: Scan, whole: Buffer, transfer_syntax_uid: str) -> FrameTable | None:

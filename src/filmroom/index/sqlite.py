@@ -122,12 +122,10 @@ class Sqlite:
             if isinstance(error.__cause__, apsw.TooBigError):
                 return self.rows(sql, parameters)
             raise
-        if "b" not in columns:
-            return list(map(tuple, gathered))
-        return [
-            tuple(bytes.fromhex(v) if c == "b" else v for v, c in zip(row, columns, strict=True))
-            for row in gathered
-        ]
+        for at in [n for n, column in enumerate(columns) if column == "b"]:
+            for row in gathered:
+                row[at] = bytes.fromhex(row[at])
+        return list(map(tuple, gathered))
 
     def _reader(self) -> apsw.Connection:
         if self._closed:

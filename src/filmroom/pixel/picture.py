@@ -28,6 +28,8 @@ VOI_GROUP, MODALITY_GROUP = "00289132", "00289145"
 MODALITY_LUT, VOI_LUT = "00283000", "00283010"
 LARGEST_TABLE = 65536
 OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
+_GROUPS = frozenset({0x0028, 0x5200})
+_TAGS = frozenset({0x20500020, 0x00181063, 0x00082144, 0x00180040})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,12 @@ class Picture:
     grey: Grey = field(default_factory=Grey)
     palette: Palette | None = None
     overlays: tuple[Overlay, ...] = ()
+
+
+def matters(tag: int) -> bool:
+    """Whether an attribute may have a part in how frames are shown, and how fast."""
+    group = tag >> 16
+    return group in _GROUPS or tag in _TAGS or group in OVERLAY_GROUPS
 
 
 def values_of(attributes: Attributes, tag: str) -> list[Any]:

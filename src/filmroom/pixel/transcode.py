@@ -149,8 +149,8 @@ def rewrite(data_set: bytes, from_syntax: str, to_syntax: str) -> bytes:
 
     `data_set` is inflated already when it was deflated. Raises Undecodable.
     """
-    deflater = _deflater(to_syntax)
-    return deflater(_write(_read(data_set, from_syntax), to_syntax)) + deflater(None)
+    deflate = deflater(to_syntax)
+    return deflate(_write(_read(data_set, from_syntax), to_syntax)) + deflate(None)
 
 
 def plan(
@@ -201,8 +201,8 @@ async def stream_data_set(
 
     frame_at: reads a frame as stored by its index. Not for plans `as_it_lies`.
     """
-    deflater = _deflater(planned.to_syntax)
-    yield deflater(planned.head)
+    deflate = deflater(planned.to_syntax)
+    yield deflate(planned.head)
     ahead: deque[asyncio.Task[bytes]] = deque()
     written = 0
     try:
@@ -212,11 +212,11 @@ async def stream_data_set(
             if index >= IN_FLIGHT - 1 and ahead:
                 piece = planned.wrap(await ahead.popleft())
                 written += len(piece)
-                yield deflater(piece)
+                yield deflate(piece)
     finally:
         for task in ahead:
             task.cancel()
-    yield deflater(b"\0" * (written % 2)) + deflater(planned.tail) + deflater(None)
+    yield deflate(b"\0" * (written % 2)) + deflate(planned.tail) + deflate(None)
 
 
 async def _in_pool(pool: Workers, planned: Plan, coded: bytes, index: int) -> bytes:
@@ -245,8 +245,8 @@ def _write(data_set: DataSet, syntax: str) -> bytes:
     return write_data_set(data_set, explicit_vr=syntax != ts.IMPLICIT_LE)
 
 
-def _deflater(syntax: str) -> Callable[[bytes | None], bytes]:
-    """A function that deflates pieces (None: finish), or lets them through."""
+def deflater(syntax: str) -> Callable[[bytes | None], bytes]:
+    """A function that deflates pieces (None: finish), or lets them through (PS3.5 A.5)."""
     if syntax != ts.DEFLATED_LE:
         return lambda piece: piece or b""
     stream = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)

@@ -4,6 +4,8 @@ import mmap
 import re
 import struct
 import time
+import tracemalloc
+from array import array
 from pathlib import Path
 
 import pytest
@@ -170,7 +172,7 @@ def test_there_is_no_frame_beyond_the_last():
 
 def test_offsets_beyond_4_gib_fit():
     table = FrameTable(2, False, 5 << 32, 12, 48)
-    assert FrameTable.from_bytes(table.to_bytes()).ranges(1) == [((5 << 32) + 6, 6)]
+    assert list(FrameTable.from_bytes(table.to_bytes()).ranges(1)) == [((5 << 32) + 6, 6)]
 
 
 @pytest.mark.parametrize("raw", [b"", b"N", b"E", b"X" * 29, b"E" + bytes(17), b"N" + bytes(99)])
@@ -238,3 +240,75 @@ def test_a_walk_through_a_mapped_file_does_not_end_up_with_all_of_it_in_memory(t
     check_rest(found, whole)
     assert frames.build(found, whole, JPEG).frames == 4096
     assert mapped_bytes() - before < 100 << 20  # of 256
+
+
+def a_long_cine(frames_, fragments_each=1):
+    lengths = array("I", (10 + n % 7 for n in range(frames_ * fragments_each)))
+    firsts = array("I", range(0, len(lengths), fragments_each) if fragments_each > 1 else ())
+    length = sum(lengths) + 8 * (len(lengths) - 1)
+    return FrameTable(frames_, True, 1000, length, 0, lengths, firsts)
+
+
+@pytest.mark.parametrize("fragments_each", [1, 3])
+def test_every_frame_of_a_long_table_is_where_adding_up_says(fragments_each):
+    table = a_long_cine(400, fragments_each)
+    stored = FrameTable.from_bytes(table.to_bytes())
+    assert stored == table
+    at = 1000
+    for index in range(400):
+        pieces = []
+        for n in range(index * fragments_each, (index + 1) * fragments_each):
+            pieces.append((at, table.lengths[n]))
+            at += table.lengths[n] + 8
+        assert list(stored.ranges(index)) == pieces
+        offset, length = stored.span(index)
+        assert (offset, offset + length) == (pieces[0][0], sum(pieces[-1]))
+
+
+def test_a_frame_of_several_fragments_is_cut_out_of_its_span():
+    data = encapsulated(A, B, C, number="1")
+    table = table_of(data, JPEG)
+    offset, length = table.span(0)
+    assert table.joined(0, data[offset : offset + length]) == A + B + C
+
+
+def test_the_last_frame_of_a_million_costs_what_the_first_costs():
+    table = FrameTable.from_bytes(a_long_cine(1_000_000).to_bytes())
+    table.span(0)
+
+    def worked(index):
+        """Lengths that were looked at."""
+        looked = Counted(table.lengths)
+        object.__setattr__(table, "lengths", looked)
+        table.span(index)
+        object.__setattr__(table, "lengths", looked.numbers)
+        return looked.seen
+
+    assert worked(999_999) <= 70
+
+
+class Counted:
+    """A sequence that counts how much of it is read."""
+
+    def __init__(self, numbers):
+        self.numbers, self.seen = numbers, 0
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def __getitem__(self, at):
+        found = self.numbers[at]
+        self.seen += len(found) if isinstance(at, slice) else 1
+        return found
+
+
+def test_a_stored_table_is_looked_at_where_it_lies():
+    stored = a_long_cine(1_000_000).to_bytes()
+    tracemalloc.start()
+    try:
+        table = FrameTable.from_bytes(stored)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        assert table.span(999_999)
+        assert tracemalloc.get_traced_memory()[0] < 2 << 20  # of 4 MB of table
+    finally:
+        tracemalloc.stop()
