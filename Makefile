@@ -39,9 +39,9 @@ lint: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: env ## compare with Orthanc on this machine
+bench: env ## compare with Orthanc on this machine, half an hour; BENCH=--quick for a few minutes
 	tools/setup_tests.sh
-	$(BIN)/python bench/compare.py
+	$(BIN)/python bench/compare.py $(BENCH)
 
 crash: env ## kill the server during ingest, twenty rounds
 	tools/setup_tests.sh

@@ -11,6 +11,10 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
+ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+SMITHS = 75  # of a thousand small studies: those that SMI* finds
+_SMITHS = ("Smith^John", "Smirnova^Anna", "Smit^Jan")
+_OTHERS = ("Garcia^Luis", "Lee^Min", "Novak^Petra", "Okafor^Ada", "Snow^Jon")
 
 
 def slices(
@@ -40,22 +44,40 @@ def slices(
     return paths
 
 
-def small_studies(folder: Path, count: int) -> list[Path]:
-    """One 4 KB object each: for queries over many studies."""
+def small_studies(folder: Path, count: int, first: int = 0) -> list[Path]:
+    """One 4 KB object each, from number `first` on: for queries over many studies."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = ["Smith^John", "Smirnova^Anna", "Garcia^Luis", "Lee^Min", "Novak^Petra", "Okafor^Ada"]
     paths = []
-    for number in range(count):
+    for number in range(first, first + count):
         uids = (generate_uid(), generate_uid(), generate_uid())
-        ds = _header("CT", uids, 0, f"Q{number:06d}", 40)
+        ds = _header("CT", uids, 0, patient_id(number), 16)
+        is_smith = number * 7919 % 1000 < SMITHS  # spread over all of them
+        names = _SMITHS if is_smith else _OTHERS
         ds.PatientName = f"{names[number % len(names)]}^{number}"
         ds.StudyDate = f"2026{1 + number % 12:02d}{1 + number % 28:02d}"
         ds.AccessionNumber = f"ACC{number:06d}"
-        ds.PixelData = bytes(40 * 40 * 2)
+        ds.PixelData = bytes(16 * 16 * 2)
         path = folder / f"{number:06d}.dcm"
         path.write_bytes(_part10(ds))
         paths.append(path)
     return paths
+
+
+def patient_id(number: int) -> str:
+    """The PatientID of small study `number`."""
+    return f"Q{number:06d}"
+
+
+def multi_frame(folder: Path, frames: int = 300, size: int = 512) -> list[Path]:
+    """One object of many frames; 300 of 512 x 512 x 16 bit are 157 MB."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ds = _header("CT", (generate_uid(), generate_uid(), generate_uid()), 0, "LARGE", size)
+    ds.SOPClassUID, ds.NumberOfFrames = ENHANCED_CT, frames
+    noise = np.random.default_rng(7).integers(0, 4096, (size, size)).astype("<u2")
+    ds.PixelData = b"".join(np.roll(noise, n, 0).tobytes() for n in range(frames))
+    path = folder / "large.dcm"
+    path.write_bytes(_part10(ds))
+    return [path]
 
 
 def _header(

@@ -1,0 +1,240 @@
+"""The rows about finding, viewing and fetching: filled once, asked in every round."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from time import perf_counter, sleep
+
+import corpus
+import dcmtk
+import web
+from arena import Arena
+from rows import ROWS
+from servers import Server
+from storing import RATE_SECONDS, uids
+
+import wire
+
+QUIET_SECONDS = 7.0  # after the last store: a series as a reader meets it
+THUMBNAILS = ("filmroom",)  # Orthanc 1.10 has none
+
+
+@contextlib.contextmanager
+def _clients(server: Server, number: int = 1) -> Iterator[list[web.Connection]]:
+    """Connections that are signed in, with their first round trip behind them."""
+    made = [web.Connection(server.http_port, server.auth) for _ in range(number)]
+    for connection in made:
+        connection.get(f"{server.dicomweb}/studies?limit=1", web.PLAIN_JSON)
+    yield made
+    for connection in made:
+        connection.close()
+
+
+# -- finding ---------------------------------------------------------------------------------
+def query(arena: Arena) -> None:
+    """C-FIND and QIDO-RS over a thousand studies, then over ten thousand."""
+    name = "query-1k"
+    _query(arena, arena.filled(name, lambda server: _fill_small(arena, server, 0, 1_000)), 1_000)
+    if arena.wants("find-750", "qido-750", *(key for key in ROWS if key.endswith("-10k"))):
+        servers = arena.filled(name, lambda server: None)
+        with arena.running(servers):
+            for server in servers:
+                with arena.turn(server):
+                    _fill_small(arena, server, 1_000, 10_000)
+        _query(arena, servers, 10_000)
+
+
+def _fill_small(arena: Arena, server: Server, first: int, last: int) -> None:
+    paths = arena.corpus(
+        f"studies-{first}-{last}",
+        lambda folder: corpus.small_studies(folder, last - first, first),
+    )
+    dcmtk.store(server, dcmtk.split(paths, 4, f"studies-{first}"))
+    sleep(QUIET_SECONDS)
+
+
+def _query(arena: Arena, pair: list[Server], studies: int) -> None:
+    size = "1k" if studies == 1_000 else "10k"
+    smiths = corpus.SMITHS * studies // 1_000
+    some = [corpus.patient_id(n * 37 % studies) for n in range(1, 31)]
+    one = [{"PatientID": each, "PatientName": ""} for each in some]
+    many = [{"PatientName": "SMI*", "PatientID": "", "StudyDate": ""}] * 7
+    qido = {
+        f"qido-exact-{size}": [f"PatientID={each}" for each in some],
+        f"qido-page-{size}": ["limit=50"] * 7,
+        f"qido-half-{size}": [f"limit=50&offset={studies // 2}"] * 7,
+        f"qido-{smiths}": ["PatientName=SMI*&limit=1000"] * 3,
+    }
+    for n in range(arena.rounds):
+        servers = pair if n % 2 == 0 else pair[::-1]
+        with arena.running(servers):
+            arena.row(servers, f"find-exact-{size}", wire.median_ms, one, 1)
+            arena.row(servers, f"find-{smiths}", wire.median_ms, many, smiths)
+            for key, asked in qido.items():
+                arena.row(servers, key, _qido, asked)
+
+
+def _qido(server: Server, asked: list[str]) -> float:
+    paths = [f"{server.dicomweb}/studies?{each}" for each in asked]
+    with _clients(server) as (client,):
+        return web.median_ms(client, paths, web.JSON)
+
+
+# -- viewing and fetching ------------------------------------------------------------------------
+SMALL, LARGE = 500, 1_000  # slices of the two studies in the library
+
+
+def _library(arena: Arena) -> list[Server]:
+    """Both servers holding a CT of 500 slices and one of 1,000."""
+
+    def fill(server: Server) -> None:
+        for count in (SMALL, LARGE):
+            paths = arena.corpus(f"ct{count}", lambda folder, n=count: corpus.slices(folder, n))
+            dcmtk.store(server, dcmtk.split(paths, 2, f"ct{count}"))
+        sleep(QUIET_SECONDS)
+
+    return arena.filled("library", fill)
+
+
+class Study:
+    """Where one of the two studies of the library is, on one server."""
+
+    def __init__(self, server: Server, slices: int) -> None:
+        with _clients(server) as (client,):
+            root = f"{server.dicomweb}/studies"
+            for uid in uids(client, root, "0020000D"):
+                self.uid = uid
+                self.study = f"{root}/{uid}"
+                self.series = (
+                    f"{self.study}/series/" + uids(client, f"{self.study}/series", "0020000E")[0]
+                )
+                found = uids(client, f"{self.series}/instances?limit=1000", "00080018")
+                self.instances = [f"{self.series}/instances/{uid}" for uid in found]
+                if len(found) == slices:
+                    return
+        raise SystemExit(f"{server.name} has no study of {slices}")
+
+
+Places = dict[str, tuple[Study, Study]]  # by the server's name: of 500 slices and of 1,000
+
+
+def _places(arena: Arena, pair: list[Server]) -> Places:
+    found = {}
+    with arena.running(pair):
+        for server in pair:
+            with arena.turn(server):
+                found[server.name] = (Study(server, SMALL), Study(server, LARGE))
+    return found
+
+
+def view(arena: Arena) -> None:
+    """What a viewer asks for, after a start and again."""
+    pair = _library(arena)
+    places = _places(arena, pair)
+    for n in range(arena.rounds):
+        servers = pair if n % 2 == 0 else pair[::-1]
+        if arena.wants("first-cold", "first-warm"):
+            with arena.running(servers):
+                for server in servers:
+                    with arena.turn(server):
+                        _first_image(arena, server, places[server.name][0])
+        with arena.running(servers):
+            arena.rows(servers, METADATA, _metadata, arena, places)
+            for stem, tail, headers in RATES:
+                asked = [s for s in servers if stem != "thumb" or s.name in THUMBNAILS]
+                for clients in (1, 8):
+                    arena.row(asked, f"{stem}-{clients}", _rate, places, tail, headers, clients)
+            arena.row(servers, "meta-fresh", _fresh, arena, n)
+
+
+METADATA = (
+    "meta-500-cold",
+    "meta-500-warm",
+    "meta-1000-cold",
+    "meta-1000-warm",
+    "qido-instances",
+)
+RATES = (
+    ("frame", "/frames/1", web.PIXELS),
+    ("stored", "", web.STORED),
+    ("rendered", "/rendered", web.JPEG),
+    ("thumb", "/thumbnail", web.JPEG),
+)
+
+
+def _first_image(arena: Arena, server: Server, place: Study) -> None:
+    """The study's list, the metadata of its series, and its first frame: one after the other."""
+    with _clients(server) as (client,):
+        times = []
+        for _ in range(6):
+            started = perf_counter()
+            client.get(f"{server.dicomweb}/studies?StudyInstanceUID={place.uid}", web.JSON)
+            client.get(f"{place.study}/series", web.JSON)
+            client.get(f"{place.series}/metadata", web.JSON)
+            client.get(f"{place.instances[0]}/frames/1", web.PIXELS)
+            times.append((perf_counter() - started) * 1000)
+    arena.note("first-cold", server, times[0])
+    arena.note("first-warm", server, sorted(times[1:])[2])
+
+
+def _metadata(server: Server, arena: Arena, places: Places) -> dict[str, float]:
+    values = {}
+    small, large = places[server.name]
+    with _clients(server) as (client,):
+        for slices, place in ((SMALL, small), (LARGE, large)):
+            if arena.wants(f"meta-{slices}-cold", f"meta-{slices}-warm"):
+                path = f"{place.series}/metadata"
+                values[f"meta-{slices}-cold"] = web.ms(client, path, web.JSON)
+                values[f"meta-{slices}-warm"] = web.median_ms(client, [path] * 5, web.JSON)
+        if arena.wants("qido-instances"):
+            path = f"{small.series}/instances?limit=1000"
+            values["qido-instances"] = web.median_ms(client, [path] * 3, web.JSON)
+    return values
+
+
+def _rate(
+    server: Server, places: Places, tail: str, headers: dict[str, str], clients: int
+) -> float:
+    """Every client asks for other slices, none of them twice."""
+    paths = [f"{instance}{tail}" for instance in places[server.name][1].instances]
+    half = len(paths) // 2
+    with _clients(server, clients) as connections:
+        part = paths[:half] if clients == 1 else paths[half:]
+        return web.rate(connections, part, headers, RATE_SECONDS)
+
+
+def _fresh(server: Server, arena: Arena, number: int) -> float:
+    """The metadata of a series of 200, asked for as soon as its last instance is stored."""
+    paths = arena.corpus(f"fresh-{number}", lambda folder: corpus.slices(folder, 200, size=64))
+    dcmtk.store(server, dcmtk.split(paths, 1, f"fresh-{number}"))
+    import pydicom
+
+    ds = pydicom.dcmread(paths[0], stop_before_pixels=True)
+    path = f"{server.dicomweb}/studies/{ds.StudyInstanceUID}/series/{ds.SeriesInstanceUID}/metadata"
+    with _clients(server) as (client,):
+        return web.ms(client, path, web.JSON)
+
+
+def fetch(arena: Arena) -> None:
+    """A whole study: C-GET, C-MOVE, WADO-RS."""
+    pair = _library(arena)
+    places = _places(arena, pair)
+    for n in range(arena.rounds):
+        servers = pair if n % 2 == 0 else pair[::-1]
+        with arena.running(servers):
+            for how in ("get", "move", "wado"):
+                for times in (1, 8):
+                    arena.row(servers, f"{how}-{times}", _whole, places, how, times)
+            for server in servers:
+                arena.note("rss-fetch", server, server.rss_mib())
+
+
+def _whole(server: Server, places: Places, how: str, clients: int) -> float:
+    """Instances a second, each client taking the whole study."""
+    place = places[server.name][0]
+    if how != "wado":
+        work = dcmtk.get if how == "get" else dcmtk.move
+        return clients * SMALL / work(server, place.uid, clients)
+    with _clients(server, clients) as connections:
+        return SMALL * web.rate(connections, [place.study] * clients, web.STORED, 60)
