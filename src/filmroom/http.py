@@ -11,6 +11,7 @@ from starlette.responses import Response
 from filmroom.archive.errors import (
     ArchiveError,
     Conflict,
+    Damaged,
     NotHeld,
     Refused,
     Unavailable,
@@ -24,6 +25,7 @@ HTTP_STATUS: dict[type[ArchiveError], int] = {
     Conflict: 409,
     NotHeld: 404,
     Unsupported: 406,
+    Damaged: 500,
     Unavailable: 503,
 }
 
@@ -47,7 +49,8 @@ MEANINGS: dict[int, str] = {  # of all that an HTTP client may be answered, for 
     200: "Done. Of a store: every instance is held.",
     202: "Of a store: some instances are held, or held with a warning. The body says of each "
     "what became of it.",
-    206: "The byte range that was asked for.",
+    206: "The byte range that was asked for. Of a study or series: all but those instances whose "
+    "stored files are damaged; `Warning` says how many those are.",
     304: "What you have (`If-None-Match`) is what there is.",
     400: "The request makes no sense; `detail` says where. Of a store: no instance could be read.",
     401: "Sign in: there is no token, password or session, or it is worth nothing any more.",
@@ -64,7 +67,8 @@ MEANINGS: dict[int, str] = {  # of all that an HTTP client may be answered, for 
     416: "There are no such bytes; `Content-Range` tells how many there are.",
     429: "Too many wrong passwords; `Retry-After` says how many seconds to wait.",
     431: "The header of the request is too large.",
-    500: "This should not have happened: the log has it under the ID in the body.",
+    500: "The stored file is damaged and is not sent: `detail` says so. Or something happened that "
+    "should not have: the log has it under the ID in the body.",
     503: "Disk, index or workers are not available, or there are too many connections; try again "
     "after `Retry-After` seconds.",
     505: "The request is in another version of HTTP than 1.0 and 1.1.",

@@ -30,11 +30,15 @@ from filmroom.archive.metadata import Settler
 from filmroom.archive.records import Handle, NewInstance, Origin
 from filmroom.archive.reindex import Report, adopt, reindex
 from filmroom.archive.retrieve import Retriever
+from filmroom.archive.scrub import Scrub
+from filmroom.archive.scrubber import Scrubber
+from filmroom.archive.soundness import Pace
 from filmroom.asgi import App, HttpServer, create_app
 from filmroom.asgi.app import SystemClock
 from filmroom.asgi.server import new_loop
 from filmroom.blobs.durable import sync_chain, write_whole
 from filmroom.blobs.filesystem import FilesystemBlobs
+from filmroom.blobs.upkeep import copy_opener, turn
 from filmroom.config import Settings
 from filmroom.dimse.server import Server, ServerSettings
 from filmroom.index.queries import open_index
@@ -231,6 +235,15 @@ class Node:
         self._book = book
         counting = Counting()
         self._dimse = [Server(provider, terms, observer=counting) for terms in _listeners(settings)]
+        self._scrubber = Scrubber(
+            self.room.index,
+            self.room.clock,
+            self._scrub,
+            lambda: turn(settings.blobs_folder),
+            self.room.archive.retriever.forget,
+            every_days=settings.scrub.every_days,
+        )
+        self.room.archive.retriever.suspect = self._scrubber.suspect
         self._app: App | None = None
         self._http: HttpServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -249,6 +262,7 @@ class Node:
         """Open all doors; returns when both answer. Raises OSError for a port in use."""
         self.room.open()
         self._settler.start()
+        self._scrubber.start()
         await asyncio.to_thread(self._book.warm)
         for server in self._dimse:
             await server.start()
@@ -280,8 +294,22 @@ class Node:
         if self._app is not None:
             self._app.sign_in.shut()
         self._settler.stop()
+        self._scrubber.stop()
         self._pool.close()
         self.room.close()
+
+    def _scrub(self, scrubber: Scrubber) -> Scrub:
+        settings, room = self.settings, self.room
+        return Scrub(
+            room.index,
+            room.blobs,
+            room.clock,
+            Pace(settings.scrub.rate_mib * 1048576, sleep=scrubber.sleep),
+            quarantine_max_bytes=settings.archive.quarantine_max_bytes,
+            open_copy=copy_opener(settings.copy_folder),
+            filling_copy=settings.scrub.fill_copy,
+            events=scrubber,
+        )
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

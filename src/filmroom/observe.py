@@ -94,6 +94,34 @@ PIXEL_SECONDS = Histogram(
     registry=REGISTRY,
 )
 
+SCRUB_FILES = Counter(
+    "filmroom_scrub_files", "Stored files read again and compared.", registry=REGISTRY
+)
+SCRUB_BYTES = Counter("filmroom_scrub_bytes", "Bytes of these.", registry=REGISTRY)
+SCRUB_DAMAGED = Counter(
+    "filmroom_scrub_damaged", "Files found damaged.", ("reason",), registry=REGISTRY
+)
+SCRUB_REPAIRED = Counter(
+    "filmroom_scrub_repaired", "Files made anew from the second copy.", registry=REGISTRY
+)
+SCRUB_SUSPECTED = Counter(
+    "filmroom_scrub_suspected", "Files that somebody could not read.", registry=REGISTRY
+)
+SCRUB_STRAYS = Gauge(
+    "filmroom_scrub_strays",
+    "Files and rows without partner, found by the last pass.",
+    ("kind",),
+    registry=REGISTRY,
+)
+SCRUB_FINISHED = Gauge(
+    "filmroom_scrub_finished_timestamp_seconds",
+    "When the last pass ended; 0 while one is under way.",
+    registry=REGISTRY,
+)
+SCRUB_PROGRESS = Gauge(
+    "filmroom_scrub_progress_ratio", "How much of the pass is done.", registry=REGISTRY
+)
+
 ProcessCollector(namespace="filmroom", registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 
@@ -115,7 +143,7 @@ FIELDS = (
     "calling_ae_title", "called_ae_title", "association", "operation", "reason", "outcome",
     "sop_class_uid", "sop_instance_uid", "series_instance_uid", "study_instance_uid",
     "transfer_syntax_uid", "origin", "detail", "count", "version", "host", "port", "path",
-    "orphans", "added", "stored", "key",
+    "orphans", "added", "stored", "key", "damaged",
 )  # fmt: skip
 _LONGEST = 2000  # characters of one value in a log line
 

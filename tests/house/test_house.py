@@ -26,6 +26,7 @@ CATCH_ALL = {
     "asgi/door.py",
     "archive/committer.py",
     "archive/metadata.py",
+    "archive/scrubber.py",
     "pixel/pool.py",
     "pixel/worker.py",
     "node.py",

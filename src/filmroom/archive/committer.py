@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 OTHER_CONTENT = "other content under a held SOP Instance UID"
 REPLACED = "replaced by other content under the same SOP Instance UID"
+DAMAGED = "damaged: its content was not what had been received"
 LARGEST_BATCH = 64
 
 
@@ -300,7 +301,7 @@ class Committer:
     # -- duplicates ----------------------------------------------------------------------------
     def _settle_duplicate(self, job: Job, held: Held) -> None:
         if _same(job.instance, held):
-            if self._blobs.exists(held.key):
+            if self._blobs.exists(held.key) and not held.is_damaged:
                 job.staged.discard()
                 job.answer = stored(job.instance, Outcome.SAME)
             else:
@@ -317,9 +318,12 @@ class Committer:
             job.answer = Conflict("other content is held under this UID, and quarantine is full")
 
     def _heal(self, job: Job, held: Held) -> None:
-        """The held file was lost, and these are its bytes; our meta header may be another."""
-        log.warning("a lost file came back", extra={"sop_instance_uid": job.uid})
+        """The held file is lost or damaged; these are its bytes, perhaps of another length."""
+        log.warning("a lost or damaged file came back", extra={"sop_instance_uid": job.uid})
         job.instance = replace(job.instance, location=replace(job.instance.location, key=held.key))
+        if self._blobs.exists(held.key):
+            new = job.instance
+            self._quarantine.put_away(held.key, DAMAGED, job.uid, new.origin, new.received_at)
         job.answer = self._seal([job])[0]
         if job.answer is None:
             self._index.replace(job.instance)

@@ -6,6 +6,7 @@
     |__ Conflict        it contradicts what we hold               (do not retry)
     |__ NotHeld         no such study, series, instance, frame    (do not retry)
     |__ Unsupported     held, but not to be had in the form asked (do not retry)
+    |__ Damaged         held, but its file is not what was stored (do not retry)
     |__ Unavailable     disk, database or network is in the way   (retry later)
 
 Edges translate: `services.outcomes` to DIMSE statuses, `filmroom.http` to HTTP.
@@ -43,6 +44,10 @@ class NotHeld(ArchiveError):
 
 class Unsupported(ArchiveError):
     """It is held, but cannot be given in any form the caller accepts."""
+
+
+class Damaged(ArchiveError):
+    """It is held, but its stored file is damaged or gone, and is not given."""
 
 
 class Unavailable(ArchiveError):

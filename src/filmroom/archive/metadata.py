@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import logging
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
-from filmroom.archive.errors import ArchiveError, NotHeld, Unsupported
+from filmroom.archive.errors import ArchiveError, Damaged, NotHeld, Unsupported
 from filmroom.archive.records import Handle, Selection, SeriesMetadata
 from filmroom.archive.stores import Clock, Index
 from filmroom.dicom import dicomjson
@@ -24,6 +25,8 @@ KEPT_EVENTS = 100_000  # nobody who follows the events is expected to be further
 TIDY_SECONDS = 600.0
 AT_ONCE = 100  # series that are looked up together
 
+NOTHING_SOUND = "all its stored files are damaged; send the instances again, or restore the files"
+
 Header = Callable[[Handle], Buffer]
 
 
@@ -34,6 +37,7 @@ class Metadata:
     plain: bytes | None
     gzipped: bytes | None
     etag: str
+    left_out: int = 0  # instances whose files are damaged
 
     @property
     def body(self) -> bytes:
@@ -76,35 +80,53 @@ class MetadataShelf:
     def metadata(self, study: str, series: str | None) -> Metadata:
         """Of one series or a whole study; blobs where they lie ready, made where not."""
         if series is not None:
-            shelved = self._index.series_metadata(study, series) or self.make(study, series)
-            return Metadata(None, shelved.gzipped, shelved.etag)
+            return self._ready(study, series) or self.make(study, series)
         handles = self._index.instances(Selection(study_instance_uids=(study,)))
         if not handles:
             raise NotHeld("no such study")
         parts = []
         for uid, members in groupby(handles, key=lambda handle: handle.series_instance_uid):
-            ready = self._index.series_metadata(study, uid)
-            parts.append(ready or self._build(list(members)))
+            parts.append(self._ready(study, uid) or self._build(list(members)))
+        left_out = sum(part.left_out for part in parts)
+        if left_out == len(handles):
+            raise Damaged(NOTHING_SOUND)
         if len(parts) == 1:
-            return Metadata(None, parts[0].gzipped, parts[0].etag)
-        joined = b",".join(gzip.decompress(part.gzipped)[1:-1] for part in parts)
+            return parts[0]
+        bodies = [part.body[1:-1] for part in parts]
         etag = hashlib.sha256("".join(part.etag for part in parts).encode()).hexdigest()[:32]
-        return Metadata(b"[" + joined + b"]", None, etag)
+        return Metadata(b"[" + b",".join(filter(None, bodies)) + b"]", None, etag, left_out)
 
-    def make(self, study: str, series: str) -> SeriesMetadata:
-        """Build a series' blob and keep it; NotHeld when there is no such series."""
+    def _ready(self, study: str, series: str) -> Metadata | None:
+        shelved = self._index.series_metadata(study, series)
+        return None if shelved is None else Metadata(None, shelved.gzipped, shelved.etag)
+
+    def make(self, study: str, series: str) -> Metadata:
+        """Build a series' blob, and keep it if it is whole.
+
+        Raises NotHeld when there is no such series, Damaged when all its files are.
+        """
+        revision = self._index.series_revision(study, series)
         selection = Selection(study_instance_uids=(study,), series_instance_uids=(series,))
         handles = self._index.instances(selection)
-        if not handles:
+        if revision is None or not handles:
             raise NotHeld("no such series")
-        blob = self._build(handles)
-        self._index.put_series_metadata(study, series, blob)
-        return blob
+        built = self._build(handles)
+        if built.left_out == len(handles):
+            raise Damaged(NOTHING_SOUND)
+        if not built.left_out and built.gzipped is not None:
+            blob = SeriesMetadata(built.gzipped, built.etag, len(handles))
+            self._index.put_series_metadata(study, series, blob, revision)
+        return built
 
-    def _build(self, handles: list[Handle]) -> SeriesMetadata:
-        body = b"[" + b",".join(header_json(h, self._header(h)) for h in handles) + b"]"
+    def _build(self, handles: list[Handle]) -> Metadata:
+        headers = []
+        for handle in handles:
+            with contextlib.suppress(Damaged):
+                headers.append(header_json(handle, self._header(handle)))
+        body = b"[" + b",".join(headers) + b"]"
         etag = hashlib.sha256(body).hexdigest()[:32]
-        return SeriesMetadata(gzip.compress(body, COMPRESSION, mtime=0), etag, len(handles))
+        gzipped = gzip.compress(body, COMPRESSION, mtime=0)
+        return Metadata(None, gzipped, etag, len(handles) - len(headers))
 
 
 class Settler:
@@ -142,7 +164,8 @@ class Settler:
             if series in self._given_up:
                 continue
             try:
-                self._shelf.make(study, series)
+                if self._shelf.make(study, series).left_out:
+                    self._given_up.add(series)  # made for whoever asks, until its files are sound
                 made += 1
             except ArchiveError as error:
                 self._given_up.add(series)  # until the next start: said once, not every second

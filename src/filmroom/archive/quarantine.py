@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 from filmroom.archive.records import NewInstance, Origin
@@ -52,8 +53,30 @@ class Quarantine:
 
     def keep_sealed(self, key: str, reason: str, instance: NewInstance) -> None:
         """Take a filed blob out of the store; `instance` says whose it is."""
+        self._take(
+            key,
+            reason,
+            instance.instance.uid,
+            instance.origin,
+            instance.location.size_bytes,
+            instance.received_at,
+        )
+
+    def put_away(self, key: str, reason: str, uid: str, origin: Origin, at: float) -> None:
+        """Take a filed blob out of the store, into quarantine as far as there is room."""
+        fd = self._blobs.open(key)
+        try:
+            size = os.fstat(fd).st_size
+        finally:
+            os.close(fd)
+        if self.has_room(size):
+            self._take(key, reason, uid, origin, size, at)
+        else:
+            self._blobs.remove(key)
+
+    def _take(
+        self, key: str, reason: str, uid: str, origin: Origin, size_bytes: int, at: float
+    ) -> None:
         kept = self._blobs.quarantine_sealed(key)
-        size = instance.location.size_bytes
-        uid, origin = instance.instance.uid, instance.origin
-        self._index.quarantine(kept, reason, uid, origin, size, instance.received_at)
-        self._left -= size
+        self._index.quarantine(kept, reason, uid, origin, size_bytes, at)
+        self._left -= size_bytes

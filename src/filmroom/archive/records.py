@@ -74,6 +74,7 @@ class Held:
     digest: bytes
     transfer_syntax_uid: str
     key: str
+    is_damaged: bool = False  # its file is marked: the same bytes sent again take its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,43 @@ class Handle:
     sop_class_uid: str
     location: Location
     frames: bytes
+    damage: str = ""  # a Damage: why the file is not served; empty: nothing is known against it
 
     @property
     def etag(self) -> str:
         """A strong validator (RFC 9110 8.8.3): the content never changes under a UID."""
         return self.location.digest.hex()[:32]
+
+
+class Damage(StrEnum):
+    """What is wrong with a stored file."""
+
+    GONE = "gone"  # there is none
+    SIZE = "size"  # it is shorter or longer than it was
+    CONTENT = "content"  # the data set is not what was received: its digest is another
+    HEADER = "header"  # the File Meta Information is not what we wrote
+    UNREADABLE = "unreadable"  # the disk does not give it
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A mark: the file of this instance is damaged and is not served."""
+
+    id: int  # rises with every mark
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    key: str
+    reason: str  # a Damage
+    found_at: float  # seconds since the epoch, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """One stored file as a scrub sees it; the handle comes without its frames."""
+
+    id: int  # rises in the order of storing
+    handle: Handle
 
 
 class Outcome(StrEnum):
@@ -208,6 +241,7 @@ class Statistics:
     instances: int
     size_bytes: int
     quarantined: int
+    damaged: int = 0  # instances whose file is marked
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,14 +34,22 @@ class Report:
     added: int = 0
     duplicates: int = 0
     unreadable: int = 0
+    lost: int = 0  # were marked as damaged, and have no file that can be read
 
 
 def reindex(
     index: Index, blobs: Blobs, progress: Callable[[Report], None] = lambda report: None
 ) -> Report:
-    """Forget all studies and read every stored file again."""
+    """Forget all studies and read every stored file again.
+
+    Files that are known to be damaged stay marked: they are not taken for the truth.
+    """
     index.clear()
-    return adopt(index, blobs, _by_arrival(blobs), progress, replacing=True)
+    report = adopt(index, blobs, _by_arrival(blobs), progress, replacing=True)
+    for uid in index.integrity.settle():
+        report.lost += 1
+        log.warning("a damaged file is gone for good", extra={"sop_instance_uid": uid})
+    return report
 
 
 def adopt(

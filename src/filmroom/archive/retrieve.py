@@ -1,7 +1,8 @@
 """The one door out: a selection -> handles to instances, frames, headers and bulk data.
 
 What is held under a UID never changes (but for the `replace` policy, which tells us), so
-handles are remembered: a frame costs one ranged read and no query.
+handles are remembered: a frame costs one ranged read and no query. A file that is marked as
+damaged is not given to anybody; one that cannot be read is told to whoever looks after them.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import asyncio
 import mmap
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
 from filmroom.archive.access import Action, Principal, demand
-from filmroom.archive.errors import NotHeld, Unavailable, Unintelligible
+from filmroom.archive.errors import ArchiveError, Damaged, NotHeld, Unavailable, Unintelligible
 from filmroom.archive.examine import INFLATED_BYTES
 from filmroom.archive.metadata import Metadata, MetadataShelf, header_json
 from filmroom.archive.records import Handle, Selection
+from filmroom.archive.soundness import is_passing
 from filmroom.archive.stores import Blobs, Index
 from filmroom.dicom import dicomjson, frames
 from filmroom.dicom.deflated import inflate
@@ -84,6 +87,7 @@ class Retriever:
         self._blobs = blobs
         self._handles: OrderedDict[str, Handle] = OrderedDict()
         self._forgotten = 0  # how often; what was asked for before may be out of date
+        self.suspect: Callable[[Handle, str], None] = lambda handle, detail: None
         self.shelf = MetadataShelf(index, self.header)
 
     # -- which ------------------------------------------------------------------------------
@@ -95,7 +99,10 @@ class Retriever:
     async def instance(
         self, principal: Principal, study: str | None, series: str | None, sop: str
     ) -> Handle:
-        """One instance; NotHeld when it is not there, or not in that study and series."""
+        """One instance; NotHeld when it is not there, or not in that study and series.
+
+        Damaged when its file is.
+        """
         demand(principal, Action.RETRIEVE)
         handle = self._handles.get(sop)
         if handle is None:
@@ -111,10 +118,12 @@ class Retriever:
             series or handle.series_instance_uid
         ) != handle.series_instance_uid:
             raise NotHeld("no such instance in that study and series")
+        if handle.damage:
+            raise damaged(handle)
         return handle
 
     def _remember(self, handle: Handle, forgotten: int) -> None:
-        if len(handle.frames) > _REMEMBERED_FRAMES_BYTES:
+        if handle.damage or len(handle.frames) > _REMEMBERED_FRAMES_BYTES:
             return
         self._handles[handle.sop_instance_uid] = handle
         if self._forgotten != forgotten:  # perhaps this one, while the index was asked
@@ -123,18 +132,40 @@ class Retriever:
             self._handles.popitem(last=False)
 
     def forget(self, sop_instance_uid: str) -> None:
-        """Its bytes were replaced: ask the index again. Called from any thread."""
+        """Its file was replaced or marked: ask the index again. Called from any thread."""
         self._forgotten += 1
         self._handles.pop(sop_instance_uid, None)
 
     # -- bytes -------------------------------------------------------------------------------
     def open(self, handle: Handle) -> OpenFile:
-        """The stored file; Unavailable when it is not the size it was (damage)."""
-        fd = self._blobs.open(handle.location.key)
+        """The stored file; Damaged when it is marked, gone, or not the size it was."""
+        if handle.damage:
+            raise damaged(handle)
+        try:
+            fd = self._blobs.open(handle.location.key)
+        except (NotHeld, Unavailable) as error:
+            raise self._suspicious(handle, error) from error
         if os.fstat(fd).st_size != handle.location.size_bytes:
             os.close(fd)
-            raise Unavailable("the stored file is damaged", detail=handle.location.key)
+            raise self._suspicious(handle, Unavailable("the stored file has another size"))
         return OpenFile(fd, handle)
+
+    def _read(self, handle: Handle, offset: int, length: int) -> bytes:
+        """Bytes of the data set."""
+        if handle.damage:
+            raise damaged(handle)
+        location = handle.location
+        try:
+            return self._blobs.read(location.key, location.data_set_offset + offset, length)
+        except (NotHeld, Unavailable) as error:
+            raise self._suspicious(handle, error) from error
+
+    def _suspicious(self, handle: Handle, error: ArchiveError) -> ArchiveError:
+        """What to raise when a file cannot be read; told to whoever looks after the files."""
+        if is_passing(error):
+            return error
+        self.suspect(handle, f"{error.message} {error.detail}")
+        return damaged(handle)
 
     def header(self, handle: Handle) -> Buffer:
         """The data set from its start up to the pixel data, inflated when deflated.
@@ -149,16 +180,15 @@ class Retriever:
                 whole = mmap.mmap(file.fd, location.size_bytes, prot=mmap.PROT_READ)
             start = location.data_set_offset
             return memoryview(whole)[start : start + location.header_bytes]
-        return self._blobs.read(location.key, location.data_set_offset, location.header_bytes)
+        return self._read(handle, 0, location.header_bytes)
 
     def _inflated(self, handle: Handle, first: int | None = None) -> bytes:
         location = handle.location
-        offset = location.data_set_offset
-        data = self._blobs.read(location.key, offset, location.size_bytes - offset)
+        data = self._read(handle, 0, location.size_bytes - location.data_set_offset)
         try:
             return inflate(data, INFLATED_BYTES, first=first)
         except Malformed as error:
-            raise Unavailable("the stored file is damaged", detail=str(error)) from error
+            raise self._suspicious(handle, Unavailable(str(error))) from error
 
     # -- frames --------------------------------------------------------------------------------
     def frame_table(self, handle: Handle) -> FrameTable | None:
@@ -175,10 +205,8 @@ class Retriever:
             return self._frame_of_deflated(handle, frame_index)
         if not 0 <= frame_index < table.frames:
             raise NotHeld(f"no frame {frame_index + 1}: the instance has {table.frames}")
-        location = handle.location
         pieces = [
-            self._blobs.read(location.key, location.data_set_offset + offset, length)
-            for offset, length in table.ranges(frame_index)
+            self._read(handle, offset, length) for offset, length in table.ranges(frame_index)
         ]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -260,6 +288,14 @@ class Retriever:
             raise NotHeld("the instance has no such pixel data")
         length = end - found.pixel_offset if found.pixel_length is None else found.pixel_length
         return Bulk(handle, location.data_set_offset + found.pixel_offset, length, found.pixel_vr)
+
+
+def damaged(handle: Handle) -> Damaged:
+    """The answer to those who ask for what is in a damaged file."""
+    return Damaged(
+        "the stored file of this instance is damaged; send the instance again, or restore the file",
+        detail=f"{handle.location.key} {handle.damage}".rstrip(),
+    )
 
 
 def _is_short(handle: Handle) -> bool:

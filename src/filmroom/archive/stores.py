@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from filmroom.archive.records import (
     Credential,
+    Damage,
+    Damaged,
+    Filed,
     Found,
     Handle,
     Held,
@@ -38,10 +41,66 @@ class Clock(Protocol):
         ...
 
 
+class Integrity(Protocol):
+    """What is known of the state of the files; see archive.scrub.
+
+    A mark outlives `Index.clear`, and ends with `Index.replace`. Marks and their ends drop
+    the series' metadata blob and raise its revision.
+    """
+
+    def mark(self, handle: Handle, reason: Damage, found_at: float) -> bool:
+        """Say that this file is damaged; True if that is new.
+
+        False: it is marked already, or the row speaks of another file by now.
+        """
+        ...
+
+    def unmark(self, sop_instance_uid: str) -> bool:
+        """Say that it is sound; True if it was marked."""
+        ...
+
+    def marked(self, after_id: int = 0, limit: int = 1000) -> list[Damaged]:
+        """The marks on instances that are held, oldest first, those after `after_id`."""
+        ...
+
+    def marked_in(self, selection: Selection) -> list[str]:
+        """The SOP Instance UIDs of those selected that are marked."""
+        ...
+
+    def settle(self) -> list[str]:
+        """After `clear` and adding anew: what is marked shall have the digest it should have.
+
+        Marks of what is the same again, or not held any more, are dropped; the UIDs of the
+        latter are returned.
+        """
+        ...
+
+    def filed(self, after_id: int, last_id: int, limit: int) -> list[Filed]:
+        """Stored files in the order of their ids, those after one and up to another."""
+        ...
+
+    def last_id(self) -> int:
+        """The highest id so far; 0 when there is none."""
+        ...
+
+    def scrub_state(self) -> str | None:
+        """What `put_scrub_state` was given last, since the last `Index.clear`."""
+        ...
+
+    def put_scrub_state(self, state: str) -> None:
+        """Remember how far a scrub has come."""
+        ...
+
+
 class Index(Protocol):
     """Where things are. SQLite or PostgreSQL; one behaviour."""
 
     embedded: bool
+
+    @property
+    def integrity(self) -> Integrity:
+        """What is known of the state of the files."""
+        ...
 
     # -- storing: called by the committer thread only -------------------------------
     def held(self, sop_instance_uids: Sequence[str]) -> dict[str, Held]:
@@ -96,8 +155,14 @@ class Index(Protocol):
         """The series' blob; None when there is none or the series has grown. *point*"""
         ...
 
-    def put_series_metadata(self, study: str, series: str, blob: SeriesMetadata) -> None:
-        """Keep a blob, unless the series has changed since (instances differ)."""
+    def series_revision(self, study: str, series: str) -> int | None:
+        """A number that rises whenever the series or a file of it changes; None: not held."""
+        ...
+
+    def put_series_metadata(
+        self, study: str, series: str, blob: SeriesMetadata, revision: int
+    ) -> None:
+        """Keep a blob, unless the series has changed since it had that revision."""
         ...
 
     def quiet_series(self, before: float, limit: int = 100) -> list[tuple[str, str]]:
@@ -240,6 +305,10 @@ class Blobs(Protocol):
 
     def remove_quarantined(self, key: str) -> None:
         """Delete a quarantined file."""
+        ...
+
+    def quarantine_keys(self) -> Iterator[str]:
+        """Every quarantined file."""
         ...
 
     def key_for(

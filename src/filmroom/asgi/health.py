@@ -46,6 +46,7 @@ class Held(Collector):
             ("instances", "Instances held.", held.instances),
             ("size_bytes", "Bytes of all instances.", held.size_bytes),
             ("quarantined", "Objects in quarantine.", held.quarantined),
+            ("damaged", "Instances whose file is damaged.", held.damaged),
             ("free_bytes", "Free bytes where the files are.", free),
         ):
             yield GaugeMetricFamily(f"filmroom_archive_{name}", text, value)

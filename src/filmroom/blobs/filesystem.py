@@ -338,6 +338,10 @@ class FilesystemBlobs:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._quarantine, key))
 
+    def quarantine_keys(self) -> Iterator[str]:
+        """The names of all quarantined files."""
+        return filter(_is_quarantine_name, sorted(os.listdir(self._quarantine)))
+
     def free_bytes(self) -> int:
         """Free space for us on the store's file system."""
         status = os.statvfs(self._tmp)

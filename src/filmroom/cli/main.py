@@ -1,4 +1,4 @@
-"""The `filmroom` command: serve, import, reindex, user, token, config, version, and the tools."""
+"""The `filmroom` command: serve, import, reindex, scrub, user, token, config, and the tools."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from filmroom.cli.common import (
     say,
     settings_from,
 )
+from filmroom.cli.scrub import scrub
 
 if TYPE_CHECKING:
     from filmroom.acquire.files import Score
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(accounts.user, name="user")
 app.add_typer(accounts.token, name="token")
+app.command("scrub")(scrub)
 
 
 def _show_version(wanted: bool) -> None:
@@ -156,7 +158,7 @@ def reindex(config: ConfigFile = None, data: DataFolder = None, as_json: AsJson 
     else:
         typer.echo(
             f"{report.files} files read, {report.added} indexed, {report.duplicates} of a UID "
-            f"indexed before, {report.unreadable} not readable"
+            f"indexed before, {report.unreadable} not readable, {report.lost} damaged and lost"
         )
     raise typer.Exit(FAILED if report.unreadable else DONE)
 

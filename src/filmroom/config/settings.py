@@ -104,8 +104,13 @@ class BlobSettings(Section):
         description="`file:///PATH`, which gets `store`, `tmp` and `quarantine`; "
         "empty: the data folder.",
     )
+    copy_url: str = Field(
+        default="",
+        description="`file:///PATH` of a second copy of the files, on another disk; somebody makes "
+        "`PATH/store` once. Damaged files are made anew from it.",
+    )
 
-    @field_validator("url")
+    @field_validator("url", "copy_url")
     @classmethod
     def _url(cls, text: str) -> str:
         if text and not text.startswith("file:///"):
@@ -135,6 +140,25 @@ class ArchiveSettings(Section):
         default=10 << 30,
         ge=0,
         description="Refused files are kept for the operator up to this much in all (10 GiB).",
+    )
+
+
+class ScrubSettings(Section):
+    """`[scrub]`: how stored files are read again and compared with what was received."""
+
+    every_days: float = Field(
+        default=30,
+        ge=0,
+        description="The server reads all files again this often; 0: only `filmroom scrub` does.",
+    )
+    rate_mib: float = Field(
+        default=10,
+        ge=0,
+        description="MiB read in a second, on the whole; 0: as fast as it goes.",
+    )
+    fill_copy: bool = Field(
+        default=False,
+        description="The server also compares the second copy, and writes what it lacks.",
     )
 
 
@@ -231,6 +255,7 @@ class Settings(Section):
     index: IndexSettings = IndexSettings()
     blobs: BlobSettings = BlobSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    scrub: ScrubSettings = ScrubSettings()
     query: QuerySettings = QuerySettings()
     pixel: PixelSettings = PixelSettings()
     security: SecuritySettings = SecuritySettings()
@@ -242,6 +267,8 @@ class Settings(Section):
         for name, section in (("http", self.http), ("dimse", self.dimse)):
             if (section.tls_certificate is None) != (section.tls_key is None):
                 raise ValueError(f"[{name}] tls_certificate and tls_key go together")
+        if self.copy_folder is not None and self.copy_folder == self.blobs_folder.absolute():
+            raise ValueError("[blobs] copy_url is where the files themselves are")
         titles = [peer.ae_title for peer in self.peers]
         for title in {title for title in titles if titles.count(title) > 1}:
             if title != ANY_AE_TITLE:
@@ -257,6 +284,12 @@ class Settings(Section):
     def blobs_folder(self) -> Path:
         """Where `store`, `tmp` and `quarantine` are: as configured, or the data folder."""
         return Path(self.blobs.url.removeprefix("file://") or self.data)
+
+    @property
+    def copy_folder(self) -> Path | None:
+        """Where the second copy is, if there is one."""
+        url = self.blobs.copy_url
+        return Path(url.removeprefix("file://")) if url else None
 
     @property
     def peer_records(self) -> tuple[Peer, ...]:

@@ -19,7 +19,8 @@ from starlette.responses import Response
 
 from filmroom.archive.access import Principal
 from filmroom.archive.archive import Archive
-from filmroom.archive.errors import NotHeld, Unintelligible, Unsupported
+from filmroom.archive.errors import Damaged, NotHeld, Unintelligible, Unsupported
+from filmroom.archive.metadata import NOTHING_SOUND
 from filmroom.archive.records import Handle, Selection
 from filmroom.dicom import dicomjson
 from filmroom.dicom.errors import Malformed
@@ -173,7 +174,9 @@ async def _images(
     images = [handle for handle in handles if _showable(handle)]
     if not images:
         raise Unsupported("nothing in it is an image that can be rendered")
-    return images
+    if not (sound := [handle for handle in images if not handle.damage]):
+        raise Damaged(NOTHING_SOUND)
+    return sound
 
 
 def _showable(handle: Handle) -> bool:

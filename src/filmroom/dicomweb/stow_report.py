@@ -8,6 +8,7 @@ from typing import Any
 from filmroom.archive.errors import (
     ArchiveError,
     Conflict,
+    Damaged,
     Refused,
     Unavailable,
     Unintelligible,
@@ -28,6 +29,7 @@ FAILURE_REASON: dict[type[ArchiveError], int] = {
     Unintelligible: CANNOT_UNDERSTAND,
     Unsupported: 0x0122,  # SOP Class not supported
     Refused: 0x0124,  # Not authorized
+    Damaged: PROCESSING_FAILURE,
 }
 
 # Our own (Table I.2-1 allows more codes): other content is held under this UID. The first

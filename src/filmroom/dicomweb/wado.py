@@ -9,7 +9,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from filmroom.archive.errors import NotHeld, Unsupported
+from filmroom.archive.errors import Damaged, NotHeld, Unsupported
+from filmroom.archive.metadata import NOTHING_SOUND
 from filmroom.archive.records import Handle, Selection
 from filmroom.dicom.uids import EXPLICIT_VR_LE, is_valid_uid
 from filmroom.dicomweb import negotiate, xml
@@ -57,6 +58,9 @@ INSTANCE_OFFERS = (
 SINGLE_OFFERS = (*INSTANCE_OFFERS, "application/dicom; transfer-syntax=*")
 METADATA_OFFERS = (JSON, "application/json", f'multipart/related; type="{XML}"')
 
+LEFT_OUT_NAME = "NOT-COMPLETE.txt"
+LEFT_OUT = "Not in this archive, because the stored files are damaged:"
+
 FIRST_CHUNKS = 4  # part head, File Meta Information, header, first frame
 
 Plan = list[tuple[Handle, str]]  # what to send, and in which syntax (`*`: as it lies)
@@ -69,12 +73,13 @@ async def instances(service: Service, request: Request) -> Response:
     forms = negotiate.instance_forms(accept_of(request), single=sop is not None)
     if not forms:
         raise not_acceptable(SINGLE_OFFERS if sop else INSTANCE_OFFERS)
-    handles = await _selected(service, request, study, series, sop)
+    handles, damaged = sound(await _selected(service, request, study, series, sop))
     for form in forms:
         plan = [(handle, target_of(handle, form)) for handle in handles]
         feasible = [(handle, target) for handle, target in plan if target is not None]
         if len(feasible) == len(plan):
-            return await _send(service, request, form, feasible, sop or series or study)
+            name = sop or series or study
+            return await _send(service, request, form, feasible, name, damaged)
     raise not_acceptable(SINGLE_OFFERS if sop else INSTANCE_OFFERS)
 
 
@@ -93,14 +98,43 @@ async def _selected(
     return handles
 
 
-async def _send(service: Service, request: Request, form: Form, plan: Plan, name: str) -> Response:
+async def _send(
+    service: Service, request: Request, form: Form, plan: Plan, name: str, damaged: list[Handle]
+) -> Response:
+    missing = warning(len(damaged))
     if form.media_type == ZIP:
-        entries = ((entry_name(handle), _file(service, handle, to)) for handle, to in plan)
+        entries = [(entry_name(handle), _file(service, handle, to)) for handle, to in plan]
+        if damaged:  # whoever opens the archive did not see the header
+            entries.append((LEFT_OUT_NAME, _left_out(damaged)))
         headers = {"Content-Type": ZIP, "Content-Disposition": _attachment(f"{name}.zip")}
-        return Stream(lambda: zip_chunks(entries), {**DOCUMENT_HEADERS, **headers})
+        return Stream(lambda: zip_chunks(entries), {**DOCUMENT_HEADERS, **headers, **missing})
     if form.multipart:
-        return await _multipart(service, request, plan)
+        response = await _multipart(service, request, plan, missing)
+        if damaged and response.status_code == 200:
+            response.status_code = 206  # PS3.18 10.4.3.1
+        return response
     return await single_file(service, request, *plan[0])
+
+
+def sound(handles: list[Handle]) -> tuple[list[Handle], list[Handle]]:
+    """(those that can be given, those whose stored files are damaged); Damaged when all are."""
+    given = [handle for handle in handles if not handle.damage]
+    if not given:
+        raise Damaged(NOTHING_SOUND)
+    return given, [handle for handle in handles if handle.damage]
+
+
+def warning(left_out: int) -> dict[str, str]:
+    """The header that says that an answer is not complete."""
+    if not left_out:
+        return {}
+    text = f"{left_out} of the instances left out: their stored files are damaged"
+    return {"Warning": f'299 filmroom "{text}"'}
+
+
+async def _left_out(damaged: list[Handle]) -> AsyncIterator[Chunk]:
+    lines = [LEFT_OUT, *(handle.sop_instance_uid for handle in damaged)]
+    yield "".join(f"{line}\n" for line in lines).encode()
 
 
 def _attachment(name: str) -> str:
@@ -182,9 +216,11 @@ async def _take(chunks: AsyncIterator[Chunk], count: int) -> AsyncIterator[Chunk
             return
 
 
-async def _multipart(service: Service, request: Request, plan: Plan) -> Response:
+async def _multipart(
+    service: Service, request: Request, plan: Plan, missing: Mapping[str, str]
+) -> Response:
     boundary = new_boundary()
-    headers = {**BINARY_HEADERS, "Content-Type": content_type(boundary, DICOM)}
+    headers = {**BINARY_HEADERS, "Content-Type": content_type(boundary, DICOM), **missing}
     heads = [
         part_head(boundary, {"Content-Type": _part_type(handle, target)}) for handle, target in plan
     ]
@@ -226,7 +262,7 @@ async def metadata(service: Service, request: Request) -> Response:
     found = await service.archive.retriever.metadata(principal_of(request), study, series, sop)
     as_xml = offer == METADATA_OFFERS[2]
     etag = f'W/"{found.etag}{"-xml" if as_xml else ""}"'
-    headers = {**DOCUMENT_HEADERS, "ETag": etag, "Content-Type": offer}
+    headers = {**DOCUMENT_HEADERS, "ETag": etag, "Content-Type": offer, **warning(found.left_out)}
     unchanged = not_modified(request, etag, headers)
     if unchanged is not None:
         return unchanged

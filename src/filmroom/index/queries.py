@@ -37,6 +37,7 @@ from filmroom.index import packing, values
 from filmroom.index.adding import Adding, Memory, instance_row, origin_json, replaced
 from filmroom.index.engine import Engine, Row, Transaction, TryAgain
 from filmroom.index.finding import Planner, key_blocks
+from filmroom.index.integrity import SqlIntegrity
 from filmroom.index.migrate import migrate
 
 ATTEMPTS = 8  # of a transaction that meets others
@@ -95,17 +96,17 @@ class SqlIndex:
         self._memory = Memory()
         self._adding = threading.Lock()  # guards the memory
         self.embedded = engine.embedded
+        self.integrity = SqlIntegrity(engine, self._planner, self._transact)
 
     # -- storing --------------------------------------------------------------------------
     def held(self, sop_instance_uids: Sequence[str]) -> dict[str, Held]:
         uids = self._listed(list(sop_instance_uids))
-        rows = self._engine.bulk(self._sql["held"], {"uids": uids}, "tttbtt")
-        return {
-            uid: Held(
-                uid, study, series, digest, syntax, packing.unpack_key(key, study, series, uid)
-            )
-            for uid, study, series, digest, syntax, key in rows
-        }
+        rows = self._engine.bulk(self._sql["held"], {"uids": uids}, "tttbttt")
+        found = {}
+        for uid, study, series, digest, syntax, key, is_damaged in rows:
+            key = packing.unpack_key(key, study, series, uid)
+            found[uid] = Held(uid, study, series, digest, syntax, key, bool(is_damaged))
+        return found
 
     def add(
         self, batch: Sequence[NewInstance], before_commit: Callable[[], None] = lambda: None
@@ -141,6 +142,7 @@ class SqlIndex:
             tx.rows(self._sql["count_study"], {**growth, "id": study})
             tx.rows(self._sql["count_series"], {**growth, "id": series})
             tx.rows(self._sql["replace_instance"], row)
+            tx.rows(self._sql["unmark_damaged"], {"uid": uid})
             tx.rows(self._sql["drop_metadata"], {"series": series})
             tx.rows(self._sql["mark_metadata"], {"series": series, "has_metadata": 0})
             sop_class = {"study": study, "sop_class_uid": row["sop_class_uid"]}
@@ -264,18 +266,24 @@ class SqlIndex:
         if selected is None:
             return []
         sql = self._sql["instances"].replace("{selected}", selected.sql)
-        rows = self._engine.bulk(sql, selected.parameters, "ttttttttbtb")
+        rows = self._engine.bulk(sql, selected.parameters, "ttttttttbtbt")
         return [_handle(row) for row in rows]
 
     def series_metadata(self, study: str, series: str) -> SeriesMetadata | None:
         rows = self._rows("series_metadata", study=study, series=series)
         return SeriesMetadata(bytes(rows[0][0]), rows[0][1], rows[0][2]) if rows else None
 
-    def put_series_metadata(self, study: str, series: str, blob: SeriesMetadata) -> None:
+    def series_revision(self, study: str, series: str) -> int | None:
+        rows = self._rows("series_revision", study=study, series=series)
+        return int(rows[0][0]) if rows else None
+
+    def put_series_metadata(
+        self, study: str, series: str, blob: SeriesMetadata, revision: int
+    ) -> None:
         def run(tx: Transaction) -> None:
             uids = {"study": study, "series": series}
             rows = tx.rows(self._sql["series_to_settle"], uids)
-            if rows and rows[0][1] == blob.instances:
+            if rows and rows[0][1:] == (blob.instances, revision):
                 id_ = rows[0][0]
                 tx.rows(self._sql["put_metadata"], {"series": id_, **asdict(blob)})
                 tx.rows(self._sql["mark_metadata"], {"series": id_, "has_metadata": 1})
@@ -423,9 +431,9 @@ class SqlIndex:
 
 
 def _handle(row: Row) -> Handle:
-    study, series, instance, sop_class_uid, key, *where, frames = row
+    study, series, instance, sop_class_uid, key, *where, frames, damage = row
     key = packing.unpack_key(key, study, series, instance)
-    return Handle(study, series, instance, sop_class_uid, Location(key, *where), frames)
+    return Handle(study, series, instance, sop_class_uid, Location(key, *where), frames, damage)
 
 
 def _quarantined(row: Row) -> Quarantined:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from filmroom.archive.errors import (
     ArchiveError,
     Conflict,
+    Damaged,
     NotHeld,
     Refused,
     Unavailable,
@@ -43,6 +44,7 @@ C_STORE_STATUS: Mapping[type[ArchiveError], int] = {
     Unintelligible: CANNOT_UNDERSTAND,
     NotHeld: PROCESSING_FAILURE,
     Unsupported: PROCESSING_FAILURE,
+    Damaged: PROCESSING_FAILURE,
 }
 
 # What is kept under this UID is not what was sent: of the three warnings the standard has
@@ -62,6 +64,7 @@ QUERY_STATUS: Mapping[type[ArchiveError], int] = {
     Unintelligible: IDENTIFIER_MISMATCH,
     NotHeld: CANNOT_UNDERSTAND,
     Unsupported: CANNOT_UNDERSTAND,
+    Damaged: CANNOT_UNDERSTAND,
 }
 
 RETRIEVE_STATUS: Mapping[type[ArchiveError], int] = {

@@ -14,7 +14,7 @@ from pydicom.uid import (
 
 from filmroom.archive.access import SYSTEM
 from filmroom.archive.committer import Duplicates
-from filmroom.archive.errors import Conflict, NotHeld, Unavailable, Unintelligible
+from filmroom.archive.errors import Conflict, Damaged, Unavailable, Unintelligible
 from filmroom.archive.records import Origin, Outcome
 from filmroom.index.queries import open_index
 from instances import a_data_set, an_instance, data_set_bytes, part10
@@ -251,7 +251,7 @@ async def test_a_lost_file_is_healed_by_the_same_bytes(room):
     stored = await put(room, file)
     room.files()[0].unlink()
     handle = room.index.instance(stored.sop_instance_uid)
-    with pytest.raises(NotHeld):
+    with pytest.raises(Damaged):
         room.retriever.open(handle)
     assert (await put(room, file)).outcome is Outcome.SAME
     room.retriever.open(handle).close()

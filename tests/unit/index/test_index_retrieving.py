@@ -77,8 +77,9 @@ def test_a_metadata_blob_lives_until_the_series_grows(index):
     assert index.quiet_series(50.0) == []
     assert index.quiet_series(51.0) == [("1", "1.1")]
     blob = SeriesMetadata(b"zipped", "tag", 2)
-    index.put_series_metadata("1", "1.1", blob)
-    index.put_series_metadata("1", "1.1", blob)
+    revision = index.series_revision("1", "1.1")
+    index.put_series_metadata("1", "1.1", blob, revision)
+    index.put_series_metadata("1", "1.1", blob, revision)
     assert index.series_metadata("1", "1.1") == blob
     assert index.series_metadata("2", "1.1") is None
     assert index.quiet_series(51.0) == []
@@ -90,8 +91,9 @@ def test_a_metadata_blob_lives_until_the_series_grows(index):
 
 def test_a_metadata_blob_made_too_early_is_not_kept(index):
     stored(index, "1", "1.1", [1, 2])
-    index.put_series_metadata("1", "1.1", SeriesMetadata(b"zipped", "tag", 1))
-    index.put_series_metadata("1", "1.9", SeriesMetadata(b"zipped", "tag", 0))
+    revision = index.series_revision("1", "1.1")
+    index.put_series_metadata("1", "1.1", SeriesMetadata(b"zipped", "tag", 1), revision)
+    index.put_series_metadata("1", "1.9", SeriesMetadata(b"zipped", "tag", 0), 0)
     assert index.series_metadata("1", "1.1") is None
 
 

@@ -70,8 +70,8 @@ def test_an_index_of_a_later_filmroom_is_refused(index, index_url):
 def test_post_steps_of_a_shared_index_wait_until_told(index, monkeypatch):
     more = (
         *steps(index._engine.dialect.name),
-        Step(3, "pre_add_column", "ALTER TABLE app_user ADD COLUMN note text"),
-        Step(4, "post_drop_column", "ALTER TABLE app_user DROP COLUMN note"),
+        Step(901, "pre_add_column", "ALTER TABLE app_user ADD COLUMN note text"),
+        Step(902, "post_drop_column", "ALTER TABLE app_user DROP COLUMN note"),
     )
     monkeypatch.setattr(migrations, "steps", lambda dialect: more)
     applied = migrate(index._engine)
@@ -82,7 +82,7 @@ def test_post_steps_of_a_shared_index_wait_until_told(index, monkeypatch):
 
 
 def test_a_failed_step_leaves_nothing_behind(index, monkeypatch):
-    broken = (*steps(index._engine.dialect.name), Step(3, "x", "CREATE TABLE a (b text); oops;"))
+    broken = (*steps(index._engine.dialect.name), Step(903, "x", "CREATE TABLE a (b text); oops;"))
     monkeypatch.setattr(migrations, "steps", lambda dialect: broken)
     with pytest.raises(Unavailable):
         migrate(index._engine)

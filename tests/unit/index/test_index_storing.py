@@ -164,7 +164,8 @@ def test_events_that_nobody_took_are_trimmed(index):
 
 def test_a_replaced_instance_has_new_bytes_and_the_same_place(index):
     index.add(a_series("1", "1.1", 2))
-    index.put_series_metadata("1", "1.1", SeriesMetadata(b"x", "e", 2))
+    blob = SeriesMetadata(b"x", "e", 2)
+    index.put_series_metadata("1", "1.1", blob, index.series_revision("1", "1.1"))
     new = an_instance(
         StudyInstanceUID="1",
         SeriesInstanceUID="1.1",

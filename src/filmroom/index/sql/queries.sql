@@ -4,8 +4,9 @@
 
 -- name: held
 SELECT i.sop_instance_uid, s.study_instance_uid, e.series_instance_uid,
-       i.digest, i.transfer_syntax_uid, i.key
+       i.digest, i.transfer_syntax_uid, i.key, d.id IS NOT NULL
   FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
+       LEFT JOIN damage d ON d.sop_instance_uid = i.sop_instance_uid
  WHERE i.sop_instance_uid {among_uids};
 
 -- name: held_uids
@@ -105,7 +106,8 @@ RETURNING id;
 -- name: count_series
 UPDATE series
    SET instance_count = instance_count + :instances, size_bytes = size_bytes + :size_bytes,
-       received_at = CASE WHEN received_at < :received_at THEN :received_at ELSE received_at END
+       received_at = CASE WHEN received_at < :received_at THEN :received_at ELSE received_at END,
+       revision = revision + 1
  WHERE id = :id
 RETURNING id, has_metadata;
 
@@ -183,15 +185,17 @@ SELECT i.id, i.series, i.attributes, i.transfer_syntax_uid, i.sop_instance_uid
 -- name: instance
 SELECT s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,
        i.key, i.size_bytes, i.data_set_offset, i.header_bytes, i.digest,
-       i.transfer_syntax_uid, i.frames
+       i.transfer_syntax_uid, i.frames, coalesce(d.reason, '')
   FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
+       LEFT JOIN damage d ON d.sop_instance_uid = i.sop_instance_uid
  WHERE i.sop_instance_uid = :uid;
 
 -- name: instances
 SELECT s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,
        i.key, i.size_bytes, i.data_set_offset, i.header_bytes, i.digest,
-       i.transfer_syntax_uid, i.frames
+       i.transfer_syntax_uid, i.frames, coalesce(d.reason, '')
   FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
+       LEFT JOIN damage d ON d.sop_instance_uid = i.sop_instance_uid
  WHERE {selected}
  ORDER BY e.series_instance_uid, i.number, i.sop_instance_uid;
 
@@ -201,13 +205,18 @@ SELECT m.gzipped, m.etag, m.instances
  WHERE e.series_instance_uid = :series AND s.study_instance_uid = :study
    AND m.instances = e.instance_count;
 
+-- name: series_revision
+SELECT e.revision
+  FROM series e JOIN study s ON s.id = e.study
+ WHERE e.series_instance_uid = :series AND s.study_instance_uid = :study;
+
 -- name: series_to_settle.sqlite
-SELECT e.id, e.instance_count
+SELECT e.id, e.instance_count, e.revision
   FROM series e JOIN study s ON s.id = e.study
  WHERE e.series_instance_uid = :series AND s.study_instance_uid = :study;
 
 -- name: series_to_settle.postgres
-SELECT e.id, e.instance_count
+SELECT e.id, e.instance_count, e.revision
   FROM series e JOIN study s ON s.id = e.study
  WHERE e.series_instance_uid = :series AND s.study_instance_uid = :study
    FOR UPDATE OF e;
@@ -284,7 +293,7 @@ SELECT (SELECT count(*) FROM patient), (SELECT count(*) FROM study),
        (SELECT count(*) FROM series),
        (SELECT coalesce(sum(instance_count), 0) FROM study),
        (SELECT coalesce(sum(size_bytes), 0) FROM study),
-       (SELECT count(*) FROM quarantine);
+       (SELECT count(*) FROM quarantine), (SELECT count(*) FROM damage);
 
 -- name: keys
 SELECT i.id, i.key, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid
@@ -307,11 +316,90 @@ DELETE FROM study;
 DELETE FROM other_value;
 DELETE FROM sequence_value;
 DELETE FROM patient;
+DELETE FROM scrub;
 INSERT INTO patient_words (patient_words) VALUES ('delete-all');
 
 -- name: clear.postgres
 TRUNCATE patient, study, study_modality, study_sop_class, series, instance, other_value,
-         sequence_value, series_metadata;
+         sequence_value, series_metadata, scrub;
+
+-- name: filed
+SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,
+       i.key, i.size_bytes, i.data_set_offset, i.header_bytes, i.digest,
+       i.transfer_syntax_uid, coalesce(d.reason, '')
+  FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
+       LEFT JOIN damage d ON d.sop_instance_uid = i.sop_instance_uid
+ WHERE i.id > :after_id AND i.id <= :last_id
+ ORDER BY i.id LIMIT :limit;
+
+-- name: last_filed
+SELECT coalesce(max(id), 0) FROM instance;
+
+-- name: mark_damaged.sqlite
+INSERT INTO damage (sop_instance_uid, digest, reason, found_at)
+SELECT i.sop_instance_uid, i.digest, :reason, :found_at
+  FROM instance i
+ WHERE i.sop_instance_uid = :uid AND i.digest = :digest AND i.key = :key
+   AND i.size_bytes = :size_bytes AND i.data_set_offset = :data_set_offset
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: mark_damaged.postgres
+INSERT INTO damage (sop_instance_uid, digest, reason, found_at)
+SELECT i.sop_instance_uid, i.digest, :reason, :found_at
+  FROM instance i
+ WHERE i.sop_instance_uid = :uid AND i.digest = :digest AND i.key = :key
+   AND i.size_bytes = :size_bytes AND i.data_set_offset = :data_set_offset
+   FOR UPDATE OF i
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: unmark_damaged
+DELETE FROM damage WHERE sop_instance_uid = :uid RETURNING id;
+
+-- name: series_has_changed
+UPDATE series SET revision = revision + 1, has_metadata = 0
+ WHERE id = (SELECT series FROM instance WHERE sop_instance_uid = :uid)
+RETURNING id;
+
+-- name: marked
+SELECT d.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.key,
+       d.reason, d.found_at
+  FROM damage d JOIN instance i ON i.sop_instance_uid = d.sop_instance_uid
+       JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
+ WHERE d.id > :after_id
+ ORDER BY d.id LIMIT :limit;
+
+-- name: selected_marks
+SELECT i.sop_instance_uid
+  FROM damage d JOIN instance i ON i.sop_instance_uid = d.sop_instance_uid
+       JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
+ WHERE {selected}
+ ORDER BY 1;
+
+-- name: marks_to_drop
+SELECT d.sop_instance_uid
+  FROM damage d LEFT JOIN instance i ON i.sop_instance_uid = d.sop_instance_uid
+ WHERE i.id IS NULL;
+
+-- name: drop_sound_marks
+DELETE FROM damage
+ WHERE NOT EXISTS (SELECT 1 FROM instance i
+                    WHERE i.sop_instance_uid = damage.sop_instance_uid
+                      AND i.digest <> damage.digest);
+
+-- name: restore_digests
+UPDATE instance
+   SET digest = (SELECT d.digest FROM damage d
+                  WHERE d.sop_instance_uid = instance.sop_instance_uid)
+ WHERE sop_instance_uid IN (SELECT sop_instance_uid FROM damage);
+
+-- name: scrub_state
+SELECT state FROM scrub WHERE id = 1;
+
+-- name: put_scrub_state
+INSERT INTO scrub (id, state) VALUES (1, :state)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state;
 
 -- name: ping
 SELECT count(*) FROM schema_version;

@@ -1,0 +1,164 @@
+"""Whether a stored file is what its row says, and how fast it may be read to find out."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+
+from filmroom.archive.errors import ArchiveError, NotHeld, Unavailable
+from filmroom.archive.records import Damage, Handle
+from filmroom.archive.stores import Blobs, Staged
+from filmroom.dicom import part10
+from filmroom.dicom.errors import Malformed, NeedMore
+from filmroom.dicom.uids import IMPLEMENTATION_CLASS_UID
+
+PIECE_BYTES = 1024 * 1024
+_GUESS_BYTES = 64  # of the data set, for a meta header that does not name its syntax
+
+# What says nothing against the file: it may be there again in a moment.
+_PASSING = frozenset(
+    (
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EINTR,
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+    )
+)
+
+
+class Stopped(Exception):
+    """Reading was ended from outside, in the middle of a file."""
+
+
+class Pace:
+    """No more than so many bytes a second, on the whole."""
+
+    def __init__(
+        self,
+        bytes_per_second: float,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """bytes_per_second: 0 for as fast as it goes. sleep: may raise Stopped."""
+        self._rate = bytes_per_second
+        self._now = now
+        self._sleep = sleep
+        self._free_at = now()
+
+    def spend(self, size_bytes: int) -> None:
+        """These were read: wait until they may have been."""
+        if not self._rate:
+            return
+        now = self._now()
+        self._free_at = max(self._free_at, now) + size_bytes / self._rate
+        if self._free_at > now:
+            self._sleep(self._free_at - now)
+
+
+def is_passing(error: ArchiveError) -> bool:
+    """Whether a failure to read is the machine's, so that the file may well be sound."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _PASSING
+
+
+def damage_of(blobs: Blobs, handle: Handle, pace: Pace) -> Damage | None:
+    """What is wrong with the stored file of `handle`; None when it is as it was stored.
+
+    All of it is read, from the disk and not from memory. Raises Unavailable when that
+    cannot be done for now.
+    """
+    try:
+        fd = blobs.open(handle.location.key)
+    except NotHeld:
+        return Damage.GONE
+    except Unavailable as error:
+        if is_passing(error):
+            raise
+        return Damage.UNREADABLE
+    try:
+        return _damage_in(fd, handle, pace)
+    except OSError as error:
+        if error.errno in _PASSING:
+            raise Unavailable("storage failed", detail=str(error)) from error
+        return Damage.UNREADABLE
+    finally:
+        os.close(fd)
+
+
+def _damage_in(fd: int, handle: Handle, pace: Pace) -> Damage | None:
+    location = handle.location
+    if os.fstat(fd).st_size != location.size_bytes:
+        return Damage.SIZE
+    _leave_memory(fd)
+    if not _is_header_of(os.pread(fd, location.data_set_offset + _GUESS_BYTES, 0), handle):
+        return Damage.HEADER
+    digest = hashlib.sha256()
+    for piece in _pieces(fd, location.data_set_offset, location.size_bytes, pace):
+        digest.update(piece)
+    _leave_memory(fd)  # nobody has asked for it: keep the room for what is looked at
+    return None if digest.digest() == location.digest else Damage.CONTENT
+
+
+def carry(fd: int, handle: Handle, staged: Staged, pace: Pace) -> bool:
+    """Write the file open at `fd` into `staged`; whether it is what the row of `handle` says.
+
+    Raises Unavailable when there is no room.
+    """
+    location = handle.location
+    digest = hashlib.sha256()
+    try:
+        if os.fstat(fd).st_size != location.size_bytes:
+            return False
+        _leave_memory(fd)
+        head = os.pread(fd, location.data_set_offset + _GUESS_BYTES, 0)
+        if not _is_header_of(head, handle):
+            return False
+        staged.write(head[: location.data_set_offset])
+        for piece in _pieces(fd, location.data_set_offset, location.size_bytes, pace):
+            staged.write(piece)
+            digest.update(piece)
+    except OSError:
+        return False
+    return digest.digest() == location.digest
+
+
+def _pieces(fd: int, start: int, end: int, pace: Pace) -> Iterator[bytes]:
+    while start < end:
+        piece = os.pread(fd, min(PIECE_BYTES, end - start), start)
+        if not piece:
+            return
+        pace.spend(len(piece))
+        yield piece
+        start += len(piece)
+
+
+def _is_header_of(head: bytes, handle: Handle) -> bool:
+    """The digest does not cover the File Meta Information: see that it fits the row."""
+    location = handle.location
+    try:
+        meta = part10.parse_meta(head, complete=True)
+    except (Malformed, NeedMore):
+        return False
+    if (meta.data_set_offset, meta.transfer_syntax_uid) != (
+        location.data_set_offset,
+        location.transfer_syntax_uid,
+    ):
+        return False
+    if IMPLEMENTATION_CLASS_UID.encode() not in head[: location.data_set_offset]:
+        return True  # somebody else's, adopted as it was
+    said = (meta.sop_class_uid, meta.sop_instance_uid)
+    written = (handle.sop_class_uid, handle.sop_instance_uid)
+    return said == written and not any(head[: part10.PREAMBLE_BYTES])
+
+
+def _leave_memory(fd: int) -> None:
+    """Let the system forget the file's pages, so that what is read comes from the disk."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
