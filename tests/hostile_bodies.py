@@ -111,6 +111,8 @@ BODIES: dict[str, Body] = {
     "a BulkDataURI of null": (typed(META), bulk(None)),
     "base64 of noise": (
         typed(META), metadata(attributes(x00420011={"vr": "OB", "InlineBinary": "!!!"}))),
+    "a sequence of bytes": (
+        typed(META), metadata(attributes(x00081140={"vr": "SQ", "InlineBinary": "QUJD"}))),
     "a VR of a path": (typed(META), metadata(attributes(x00081030={"vr": "../", "Value": [1]}))),
     "a VR of a number": (typed(META), metadata(attributes(x00081030={"vr": 5, "Value": [1]}))),
     "values of all kinds": (

@@ -1,12 +1,15 @@
 """Sequences and items, jumped over or looked into without recursion (PS3.5 7.5).
 
 Hostile nesting costs neither recursion nor memory: there is a stack of our own, and a
-depth at which it ends, for sequences of whatever length in whatever notation.
+depth at which it ends, for sequences of whatever length in whatever notation. Nor does it
+cost time without end: all loops of one look at a data set share a budget of steps.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from itertools import repeat
 
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.notation import (
@@ -22,7 +25,21 @@ from filmroom.dicom.notation import (
 )
 
 MAX_DEPTH = 256
+MAX_STEPS = 1 << 22  # elements, items and fragments looked at in one data set: seconds at most
 LEVEL_BYTES = 16  # least that one level of nesting takes: an item's and an element's header
+
+
+Steps = Iterator[None]
+
+
+def budget() -> Steps:
+    """Steps for one look at a data set; a loop that finds none left raises `too_many`."""
+    return repeat(None, MAX_STEPS)
+
+
+def too_many() -> Malformed:
+    """Nobody could make use of so many elements."""
+    return Malformed(f"the data set has more than {MAX_STEPS} elements and items")
 
 
 def may_be_deep(depth: int, length: int) -> bool:
@@ -30,7 +47,9 @@ def may_be_deep(depth: int, length: int) -> bool:
     return depth + length // LEVEL_BYTES > MAX_DEPTH
 
 
-def check_items(head: Buffer, at: int, length: int, n: Notation) -> None:
+def check_items(
+    head: Buffer, at: int, length: int, n: Notation, steps: Steps | None = None
+) -> None:
     """Refuse a sequence of defined length whose items do not fill it (PS3.5 7.5.1).
 
     The items are counted through, not read: what is wrong inside them stays unseen.
@@ -38,13 +57,18 @@ def check_items(head: Buffer, at: int, length: int, n: Notation) -> None:
     end = at + length
     if end > len(head):
         raise TooShort(end)
-    while at < end:
+    steps = steps or budget()
+    for _ in steps:
+        if at >= end:
+            break
         read, length = n.implicit.unpack_from(head, at)
         if read not in n.delimiters:
             raise Malformed("a sequence holds something that is not an item")
         at += 8
         if read == n.item:
-            at = skip_item(head, at, n) if length == UNDEFINED else at + length
+            at = skip_item(head, at, n, steps) if length == UNDEFINED else at + length
+    else:
+        raise too_many()
     if at > end:
         raise Malformed("an item reaches past the end of its sequence")
 
@@ -73,20 +97,22 @@ def next_item(
     return None, at
 
 
-def skip_item(head: Buffer, at: int, n: Notation) -> int:
+def skip_item(head: Buffer, at: int, n: Notation, steps: Steps | None = None) -> int:
     """The end of an item of undefined length whose content begins at `at`."""
-    while True:
+    steps = steps or budget()
+    for _ in steps:
         read = n.length.unpack_from(head, at)[0]
         start, length, vr = element_header(head, at, n)
         if read == n.item_end:
             return start
         if length == UNDEFINED:
-            at = skip_undefined(head, start, IMPLICIT_LE if vr in (b"UN", b"") else n)
+            at = skip_undefined(head, start, IMPLICIT_LE if vr in (b"UN", b"") else n, steps)
         else:
             at = start + length
+    raise too_many()
 
 
-def skip_undefined(head: Buffer, at: int, n: Notation) -> int:
+def skip_undefined(head: Buffer, at: int, n: Notation, steps: Steps | None = None) -> int:
     """The end of a sequence of undefined length whose value begins at `at`.
 
     Raises Malformed when it is nested deeper than MAX_DEPTH or not made of items.
@@ -94,7 +120,8 @@ def skip_undefined(head: Buffer, at: int, n: Notation) -> int:
     size = len(head)
     outer: list[Notation] = []  # the notations of the items we are inside of
     in_item = False
-    while True:
+    steps = steps or budget()
+    for _ in steps:
         if at + 8 > size:
             raise TooShort(at + 8)
         read, length = n.implicit.unpack_from(head, at)
@@ -107,7 +134,7 @@ def skip_undefined(head: Buffer, at: int, n: Notation) -> int:
                     in_item = True
                 else:
                     if may_be_deep(len(outer) + 1, length):
-                        check_depth(head, at, at + length, n, len(outer) + 1, in_item=True)
+                        check_depth(head, at, at + length, n, len(outer) + 1, steps, in_item=True)
                     at += length
             elif read == n.item_end:
                 in_item = False
@@ -129,8 +156,9 @@ def skip_undefined(head: Buffer, at: int, n: Notation) -> int:
                 at = start
             else:
                 if may_be_deep(len(outer) + 2, length) and is_sequence(read, vr, n):
-                    check_depth(head, start, start + length, n, len(outer) + 2)
+                    check_depth(head, start, start + length, n, len(outer) + 2, steps)
                 at = start + length
+    raise too_many()
 
 
 def skip_fragments(whole: Buffer, at: int, n: Notation) -> int:
@@ -140,7 +168,7 @@ def skip_fragments(whole: Buffer, at: int, n: Notation) -> int:
     that is no fragment.
     """
     size, remembered = len(whole), at
-    while True:
+    for _ in budget():
         if at + 8 > size:
             raise TooShort(at + 8)
         read, length = n.implicit.unpack_from(whole, at)
@@ -153,10 +181,18 @@ def skip_fragments(whole: Buffer, at: int, n: Notation) -> int:
         if at - remembered >= FORGET_BYTES:
             forget(whole)
             remembered = at
+    raise too_many()
 
 
 def check_depth(
-    head: Buffer, at: int, end: int, n: Notation, depth: int = 1, *, in_item: bool = False
+    head: Buffer,
+    at: int,
+    end: int,
+    n: Notation,
+    depth: int = 1,
+    steps: Steps | None = None,
+    *,
+    in_item: bool = False,
 ) -> None:
     """Raise Malformed when sequences, of whatever length, are nested deeper than MAX_DEPTH.
 
@@ -166,8 +202,9 @@ def check_depth(
     """
     around: list[tuple[int, Notation, int, bool]] = []
     end = min(end, len(head))
+    steps = steps or budget()
     try:
-        while True:
+        for _ in steps:
             if at + 8 > end:
                 if not around:
                     return
@@ -199,8 +236,9 @@ def check_depth(
                 n = IMPLICIT_LE if length == UNDEFINED and vr in (b"UN", b"") and in_item else n
                 at, end, in_item = start, min(stop, end), not in_item
             elif length == UNDEFINED:
-                at = (skip_undefined if in_item else skip_item)(head, start, n)
+                at = (skip_undefined if in_item else skip_item)(head, start, n, steps)
             else:
                 at = stop
     except (struct.error, TooShort):
         return
+    raise too_many()

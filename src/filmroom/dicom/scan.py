@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 from filmroom.dicom.errors import Malformed, NeedMore
 from filmroom.dicom.nesting import (
+    budget,
     check_depth,
     check_items,
     may_be_deep,
     skip_fragments,
     skip_undefined,
+    too_many,
 )
 from filmroom.dicom.notation import (
     EXPLICIT_BE,
@@ -105,7 +107,10 @@ def _explicit(head: Buffer, size: int, n: Notation) -> Scan:
     unpack, wanted, short = n.header.unpack_from, n.wanted, SHORT_VRS
     values: dict[int, bytes] = {}
     at, last = 0, size - 8
-    while at <= last:
+    steps = budget()
+    for _ in steps:
+        if at > last:
+            break
         read, vr, length = unpack(head, at)
         if vr in short:
             start = at + 8
@@ -118,20 +123,22 @@ def _explicit(head: Buffer, size: int, n: Notation) -> Scan:
                 return _found(values, n, at, n.pixels[read], vr, start, length)
             if length == UNDEFINED:
                 inner = IMPLICIT_LE if vr in (b"UN", b"") else n
-                at = skip_undefined(head, start, inner)
+                at = skip_undefined(head, start, inner, steps)
                 if read in wanted:
                     _keep(values, wanted[read], head, start, at - 8)
                 continue
             elif vr == b"SQ":
-                check_items(head, start, length, n)
+                check_items(head, start, length, n, steps)
                 if may_be_deep(1, length):
-                    check_depth(head, start, start + length, n)
+                    check_depth(head, start, start + length, n, 1, steps)
         end = start + length
         if end > size:
             raise TooShort(end)
         if read in wanted and length:
             _keep(values, wanted[read], head, start, end)
         at = end
+    else:
+        raise too_many()
     return _no_pixels(head, at, values, n)
 
 
@@ -139,21 +146,24 @@ def _implicit(head: Buffer, size: int, n: Notation) -> Scan:
     unpack, wanted, pixels, sequences = n.header.unpack_from, n.wanted, n.pixels, n.sequences
     values: dict[int, bytes] = {}
     at, last = 0, size - 8
-    while at <= last:
+    steps = budget()
+    for _ in steps:
+        if at > last:
+            break
         read, length = unpack(head, at)
         start = at + 8
         if read in pixels:
             vr = {0x7FE00008: b"OF", 0x7FE00009: b"OD"}.get(pixels[read], b"OW")
             return _found(values, n, at, pixels[read], vr, start, length)
         if length == UNDEFINED:
-            at = skip_undefined(head, start, n)
+            at = skip_undefined(head, start, n, steps)
             if read in wanted:
                 _keep(values, wanted[read], head, start, at - 8)
             continue
         if read in sequences:
-            check_items(head, start, length, n)
+            check_items(head, start, length, n, steps)
             if may_be_deep(1, length):
-                check_depth(head, start, start + length, n)
+                check_depth(head, start, start + length, n, 1, steps)
         elif read == 0 and length == 0 and _ends_in_zeros(head, at):
             at = size
             break
@@ -163,6 +173,8 @@ def _implicit(head: Buffer, size: int, n: Notation) -> Scan:
         if read in wanted and length:
             _keep(values, wanted[read], head, start, end)
         at = end
+    else:
+        raise too_many()
     return _no_pixels(head, at, values, n)
 
 
@@ -241,14 +253,18 @@ def check_rest(found: Scan, whole: Buffer) -> None:
             at = skip_fragments(whole, found.pixel_offset, n)
         else:
             at = found.pixel_offset + found.pixel_length
-        while at < size:
-            if not any(whole[at : at + 8]) and _ends_in_zeros(whole, at):
-                return
+        steps = budget()
+        for _ in steps:
+            if at >= size or (not any(whole[at : at + 8]) and _ends_in_zeros(whole, at)):
+                break
             start, length, vr = element_header(whole, at, n)
             if length == UNDEFINED:
-                at = skip_undefined(whole, start, IMPLICIT_LE if vr in (b"UN", b"") else n)
+                inner = IMPLICIT_LE if vr in (b"UN", b"") else n
+                at = skip_undefined(whole, start, inner, steps)
             else:
                 at = start + length
+        else:
+            raise too_many()
     except (struct.error, TooShort):
         at = size + 1
     if at > size:
