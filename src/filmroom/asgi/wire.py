@@ -16,6 +16,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from filmroom.addresses import neighbourhood
+
 log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -34,30 +36,32 @@ class Refusal(Exception):
 
 
 class Neighbours:
-    """How many connections each address has; those of one server share it, on one loop.
+    """How many connections each neighbourhood has; those of one server share it, on one loop.
 
     Without it the silent sockets of a single machine would take the places of everybody.
     """
 
     def __init__(self, at_most: int, proxies: Container[str] = frozenset()) -> None:
-        """at_most: connections of one address. proxies: those that speak for many."""
+        """at_most: connections of one neighbourhood. proxies: those that speak for many."""
         self._at_most = at_most
         self._proxies = proxies
         self._count: Counter[str] = Counter()
         self._may_warn = proxies == frozenset()
 
     def enter(self, address: str) -> bool:
-        """Count a connection; False, and not counted, when the address has enough of them."""
-        if self._count[address] >= self._at_most and address not in self._proxies:
+        """Count a connection; False, and not counted, when there are enough from there."""
+        place = neighbourhood(address)
+        if self._count[place] >= self._at_most and address not in self._proxies:
             return False
-        self._count[address] += 1
+        self._count[place] += 1
         return True
 
     def leave(self, address: str) -> None:
         """A connection that was counted has ended."""
-        self._count[address] -= 1
-        if self._count[address] <= 0:
-            del self._count[address]
+        place = neighbourhood(address)
+        self._count[place] -= 1
+        if self._count[place] <= 0:
+            del self._count[place]
 
     def forwarded(self, address: str) -> None:
         """Somebody forwards; say once, if no proxy is known, what follows from that."""

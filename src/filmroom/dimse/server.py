@@ -18,6 +18,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
+from filmroom.addresses import neighbourhood
 from filmroom.dimse.association import (
     AssociateRequested,
     Association,
@@ -55,7 +56,7 @@ class ServerSettings:
     idle_seconds: float = 300.0  # without a byte from an associated peer, or read by it
     answer_seconds: float = 120.0  # for an answer to a sub-operation of C-GET
     max_associations: int = 2048
-    max_per_peer: int = 256  # associations per address; an AE title is only a claim
+    max_per_peer: int = 256  # associations per neighbourhood; an AE title is only a claim
     max_connections: int = 8192  # beyond it the oldest stranger has to go
     backlog: int = 1024
     ssl: ssl.SSLContext | None = None
@@ -181,22 +182,23 @@ class Server:
         total, each = self.settings.max_associations, self.settings.max_per_peer
         return bool(
             (total and len(self._associations) >= total)
-            or (each and self._per_peer[address] >= each)
+            or (each and self._per_peer[neighbourhood(address)] >= each)
         )
 
     def associated(self, link: ServerLink, info: AssociationInfo) -> None:
         """An association was accepted."""
         self.left(link)
         self._associations.add(link)
-        self._per_peer[info.address] += 1
+        self._per_peer[neighbourhood(info.address)] += 1
         self.observer.associated(info)
 
     def ended(self, link: ServerLink, info: AssociationInfo, how: str) -> None:
         """An association ended, if not yet its connection."""
         self._associations.discard(link)
-        self._per_peer[info.address] -= 1
-        if self._per_peer[info.address] <= 0:
-            del self._per_peer[info.address]
+        peer = neighbourhood(info.address)
+        self._per_peer[peer] -= 1
+        if self._per_peer[peer] <= 0:
+            del self._per_peer[peer]
         self.observer.ended(info, how)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from filmroom.addresses import neighbourhood
 from filmroom.archive.stores import Clock
 from filmroom.security.settings import SecuritySettings
 
@@ -22,7 +23,7 @@ class _Tally:
 
 
 class Attempts:
-    """Counts failures per (user, address) and per address.
+    """Counts failures per (user, address) and per address; an IPv6 address counts as its /64.
 
     A user is not locked out from everywhere because of one address: otherwise anybody
     could lock the administrator out of his own archive.
@@ -35,7 +36,7 @@ class Attempts:
 
     def wait(self, user: str, address: str) -> float:
         """Seconds until this user may try again from this address; 0 for now."""
-        now = self._clock.now()
+        now, address = self._clock.now(), neighbourhood(address)
         pair = self._tallies.get((user, address))
         alone = self._tallies.get(("", address))
         return max(
@@ -46,7 +47,7 @@ class Attempts:
 
     def failed(self, user: str, address: str) -> None:
         """Remember a failure."""
-        now = self._clock.now()
+        now, address = self._clock.now(), neighbourhood(address)
         pair = self._tally((user, address), now)
         pair.failures += 1
         over = pair.failures - self._settings.lockout_failures
@@ -61,6 +62,7 @@ class Attempts:
 
     def succeeded(self, user: str, address: str) -> None:
         """Take back the failure counted last, and forget those of this user from here."""
+        address = neighbourhood(address)
         self._tallies.pop((user, address), None)
         alone = self._tallies.get(("", address))
         if alone is not None and alone.recent:

@@ -53,8 +53,8 @@ class HttpSettings(Section):
     max_per_address: int = Field(
         default=0,
         ge=0,
-        description="Connections at once from one address, trusted proxies excepted; "
-        "0: half of `max_connections`.",
+        description="Connections at once from one address (of IPv6: from one /64), trusted "
+        "proxies excepted; 0: half of `max_connections`.",
     )
     max_body_bytes: int = Field(
         default=1 << 36, ge=1 << 20, description="Largest request body for DICOMweb store (64 GiB)."
