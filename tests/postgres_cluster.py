@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -25,7 +26,42 @@ class Cluster:
 
     port: int
     user: str
+    _command: list[str | Path]
+    _options: dict[str, Any]
+    _folder: Path
     _numbers: count[int] = field(default_factory=lambda: count(1))
+    _server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, perhaps again; returns when it answers."""
+        path = self._folder / "log"
+        with path.open("ab") as log:
+            self._server = subprocess.Popen(
+                self._command, cwd=self._folder, stdout=log, stderr=log, **self._options
+            )
+        _wait(self, self._server, path)
+
+    def stop(self) -> None:
+        """End it at once, as a crash would; connections are cut."""
+        if self._server is not None:
+            self._server.send_signal(signal.SIGQUIT)
+            self._server.wait(30)
+            self._server = None
+
+    def hang(self) -> None:
+        """Let it answer nobody, nor refuse; `go_on` ends that."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._server is not None
+        parent = self._server.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        for pid in (parent, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def url(self, database: str) -> str:
         return f"postgresql://{self.user}@127.0.0.1:{self.port}/{database}"
@@ -57,7 +93,7 @@ def cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="filmroom-postgres-"))
     if who:
         shutil.chown(folder, "postgres", "postgres")
-    server = None
+    made = None
     try:
         data = folder / "data"
         initdb = [folder_of_programs / "initdb", "-D", data, "-U", "filmroom", "-A", "trust"]
@@ -74,21 +110,13 @@ def cluster() -> Iterator[Cluster]:
             "full_page_writes": "off",
         }
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [folder_of_programs / "postgres", "-D", data, *arguments],
-                cwd=folder,
-                stdout=log,
-                stderr=log,
-                **who,
-            )
-        made = Cluster(port, "filmroom")
-        _wait(made, server, folder / "log")
+        command = [folder_of_programs / "postgres", "-D", data, *arguments]
+        made = Cluster(port, "filmroom", command, who, folder)
+        made.start()
         yield made
     finally:
-        if server is not None:
-            server.send_signal(signal.SIGQUIT)  # immediate: nothing here is to be kept
-            server.wait(30)
+        if made is not None:
+            made.stop()  # nothing here is to be kept
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from instances import a_data_set, data_set_bytes, part10
@@ -13,6 +14,7 @@ from nodes import AE_TITLE
 
 ASSOCIATIONS = 4
 FILES = 250  # a sender's: more than it can send before somebody interrupts
+PATIENCE_SECONDS = 120
 ROOT = "1.2.826.0.1.3680043.10.9999"
 AS_STORED = {"Accept": "application/dicom; transfer-syntax=*"}
 _SENT = re.compile(
@@ -83,28 +85,35 @@ class Senders:
     def start(self, port: int) -> Senders:
         for folder in self._folders:
             command = [self._program, "-v", "-aec", AE_TITLE, "+sd", "127.0.0.1", str(port)]
-            self._processes.append(
-                subprocess.Popen(
-                    [*command, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-                )
-            )
+            with _log_of(folder).open("wb") as log:
+                process = subprocess.Popen([*command, str(folder)], stdout=log, stderr=log)
+            self._processes.append(process)
         return self
+
+    def wait_for_an_answer(self) -> None:
+        """Return when the first instance was acknowledged."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not any(_acknowledged_by(folder) for folder in self._folders):
+            assert time.monotonic() < deadline, "nothing was stored"
+            time.sleep(0.02)
 
     def acknowledged(self) -> list[str]:
         """Wait for their end; the UIDs that were answered with Success."""
         done = []
-        for process in self._processes:
-            log, _ = process.communicate(timeout=60)
-            done += _acknowledged_by(log.decode("ascii", "replace"))
-            self.interrupted += process.returncode != 0
-        for folder in self._folders:
+        for process, folder in zip(self._processes, self._folders, strict=True):
+            self.interrupted += process.wait(PATIENCE_SECONDS) != 0
+            done += _acknowledged_by(folder)
             shutil.rmtree(folder)
         return done
 
 
-def _acknowledged_by(log: str) -> list[str]:
+def _log_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.log")
+
+
+def _acknowledged_by(folder: Path) -> list[str]:
     file, done = "", []
-    for line in _SENT.finditer(log):
+    for line in _SENT.finditer(_log_of(folder).read_text("ascii", "replace")):
         if line["file"]:
             file = line["file"].rpartition("/")[2]
         elif line["status"] == "Success":

@@ -26,7 +26,8 @@ def test_kill_9_during_a_store_of_four_associations_loses_nothing_acknowledged(
     total = cut = 0
     for round_number in range(ROUNDS):
         senders = Senders(storescu, tmp_path, made_from, round_number).start(node.dimse_port)
-        time.sleep(random.Random(round_number).uniform(0.15, 0.9))
+        senders.wait_for_an_answer()
+        time.sleep(random.Random(round_number).uniform(0, 0.9))
         node.kill()
         acknowledged = senders.acknowledged()
         cut += senders.interrupted

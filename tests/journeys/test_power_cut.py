@@ -105,7 +105,8 @@ class Hospital:
         senders = Senders(self._programs["storescu"], folder, self._templates, number)
         self.sent |= senders.sent
         senders.start(self.node.dimse_port)
-        time.sleep(chance.uniform(0.15, 1.2))
+        senders.wait_for_an_answer()
+        time.sleep(chance.uniform(0, 1.2))
         self._cut_the_power(number)
         return senders.acknowledged()
 
