@@ -1,196 +1,170 @@
-"""How the index does when it is large: storing in small batches, and the common searches.
+"""How the index does when it is large: storing, the common searches, the start of a server.
 
-    python bench/index_scale.py sqlite:///tmp/scale/index.sqlite --studies 100000
-    python bench/index_scale.py postgresql://me@127.0.0.1/scale --studies 100000
+    .venv/bin/python bench/index_scale.py                       # 1 M studies, 10 M instances
+    .venv/bin/python bench/index_scale.py --studies 50000       # smaller, not kept
+    .venv/bin/python bench/index_scale.py --url postgresql://me@127.0.0.1/scale
 
-Makes an archive of made-up studies (one series of two instances each; every fiftieth has
-a series of 500), then stores 2,000 instances in batches of 8, each batch synced, then
-asks each question 30 times and prints the median and the slowest. Run it on an empty
-index and a quiet machine; a second run on the same index only asks.
+Fills through the index's own door in large batches. Then stores 5,000 instances in batches of
+eight, each synced, on this index and on an empty one in turn, so that a machine whose speed
+drifts harms both alike. Then asks each question thirty times, and starts `filmroom serve` on it.
+A folder that holds a filled index from before is not filled again.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
+import json
+import shutil
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
-import orjson
+import figures
+import made_up
+import questions
+from compare import RESULTS
+from servers import Filmroom, versions
 
-from filmroom.archive.records import Entity, Location, NewInstance, Origin, Query, Selection
-from filmroom.dicom.match import Fuzzy, Match, Range, Single, Wildcard
-from filmroom.dicom.models import Level
-from filmroom.dicom.tags import BY_KEYWORD
 from filmroom.index.queries import SqlIndex, open_index
 
-ROOT = "1.3.6.1.4.1.14519.5.2.1.6279.6001"
-FAMILY = [
-    a + b for a in ("Smi", "Mey", "Gar", "Yam", "Ols", "Kow") for b in ("th", "er", "cia", "ada")
-]
-GIVEN = ["Ann", "Bo", "Carla", "Dmitri", "Eve", "Farid", "Grace", "Hugo"]
-MODALITIES = ["CT"] * 5 + ["MR"] * 3 + ["CR", "US"]
-ORIGIN = Origin("dimse", "BENCH", "127.0.0.1", "FILMROOM")
+BATCH = 5_000  # instances in one transaction while filling
+KEPT_EVENTS = 100_000  # as a running server keeps them
+STORED, AT_ONCE = 5_000, 8
+STALL_SECONDS = 1.0  # a batch takes milliseconds; a second is a disk or a host that stood still
 
 
-def entity(uid: str, **keys: str) -> Entity:
-    """An entity whose JSON says what its keys say."""
-    attributes = {
-        BY_KEYWORD[k].hex: {"vr": BY_KEYWORD[k].vr, "Value": [v]} for k, v in keys.items()
-    }
-    indexed = {k: v for k, v in keys.items() if BY_KEYWORD[k].indexed}
-    return Entity(uid, indexed, orjson.dumps(attributes))
-
-
-def study(n: int, images: int) -> Iterator[NewInstance]:
-    """Study `n`: deterministic, a patient for each two of them."""
-    dice = random.Random(n)
-    who = random.Random(n // 2)
-    patient_id = f"PID{n // 2:07}"
-    name = f"{who.choice(FAMILY)}{who.randrange(1000)}^{who.choice(GIVEN)}"
-    day = time.strftime("%Y%m%d", time.gmtime(1_600_000_000 + n * 400))
-    modality = dice.choice(MODALITIES)
-    study_uid = f"{ROOT}.{n:024}.1"
-    series_uid = f"{ROOT}.{n:024}.2"
-    patient = entity(patient_id, PatientID=patient_id, PatientName=name, PatientSex="O")
-    of_study = entity(
-        study_uid,
-        StudyInstanceUID=study_uid,
-        StudyDate=day,
-        StudyTime=f"{n % 24:02}3015.5",
-        AccessionNumber=f"A{n:09}",
-        StudyDescription=dice.choice(("THORAX", "HEAD", "ABDOMEN")),
-    )
-    series = entity(series_uid, SeriesInstanceUID=series_uid, Modality=modality, SeriesNumber="1")
-    for i in range(images):
-        uid = f"{ROOT}.{n:024}.3.{i}"
-        instance = entity(
-            uid,
-            SOPInstanceUID=uid,
-            SOPClassUID="1.2.840.10008.5.1.4.1.1.2",
-            InstanceNumber=str(i + 1),
-            ContentDate=day,
-            ContentTime="101112.345",
-            ImageType="ORIGINAL",
-            Rows="512",
-            Columns="512",
-            BitsAllocated="16",
-        )
-        key = f"2026/11/23/{study_uid}/{series_uid}/{uid}.dcm"
-        digest = dice.randbytes(32)
-        location = Location(key, 528_000, 350, 2_900, digest, "1.2.840.10008.1.2.1")
-        yield NewInstance(
-            patient, of_study, series, instance, location, dice.randbytes(16), ORIGIN, 1e9 + n
-        )
-
-
-def fill(index: SqlIndex, first: int, studies: int) -> int:
-    """Store studies in large batches; returns how many instances."""
-    stream = (
-        i for n in range(first, first + studies) for i in study(n, 500 if n % 5000 == 50 else 2)
-    )
+def fill(index: SqlIndex, studies: int) -> float:
+    """Fill an empty index; instances a second."""
+    stream = (new for n in range(studies) for new in made_up.study(n))
+    started = said = time.perf_counter()
     made = 0
-    while batch := list(islice(stream, 1000)):
+    while batch := list(islice(stream, BATCH)):
         index.add(batch)
         made += len(batch)
-    return made
+        if made % (BATCH * 20) == 0:
+            index.trim_events(KEPT_EVENTS)
+        if time.perf_counter() - said > 60:
+            said = time.perf_counter()
+            print(f"  {made:,} instances, {made / (said - started):,.0f}/s", flush=True)
+    index.trim_events(KEPT_EVENTS)
+    return made / (time.perf_counter() - started)
 
 
-def measured(what: str, ask: Callable[[int], object], times: int = 30) -> None:
-    """Ask `times` times; print the median and the slowest in ms, and the size of the answer."""
+def store_both(large: SqlIndex, empty: SqlIndex, first: int) -> tuple[float, float]:
+    """5,000 more into each, batch by batch in turn: instances a second, of the empty one first.
+
+    first: number of the first study that neither of them holds.
+    """
+    took: dict[int, list[float]] = {id(large): [], id(empty): []}
+    for n in range(STORED // AT_ONCE):
+        for index in (large, empty) if n % 2 == 0 else (empty, large):
+            batch = list(made_up.study(first + n, AT_ONCE))
+            started = time.perf_counter()
+            index.add(batch)
+            took[id(index)].append(time.perf_counter() - started)
+    for each in took.values():
+        stalls = [seconds for seconds in each if seconds > STALL_SECONDS]
+        if stalls:
+            print(f"  left out: the machine stood still {len(stalls)} times, {sum(stalls):.0f} s")
+            each[:] = [seconds for seconds in each if seconds <= STALL_SECONDS]
+    rates = {key: AT_ONCE * len(each) / sum(each) for key, each in took.items()}
+    return rates[id(empty)], rates[id(large)]
+
+
+def all_prepared(path: Path) -> None:
+    """Say that every series has its metadata prepared: there are no files to prepare it from."""
+    import apsw
+
+    with apsw.Connection(str(path)) as connection:
+        connection.execute("UPDATE series SET has_metadata = 1")
+    connection.close()
+
+
+def serve(folder: Path) -> tuple[float, float]:
+    """`filmroom serve` on that folder: seconds until both doors answer, memory when idle."""
+    starts, idle = [], []
+    for _ in range(3):
+        server = Filmroom(folder)
+        starts.append(server.start())
+        try:
+            time.sleep(5)
+            idle.append(server.rss_mib())
+        finally:
+            server.stop()
+    return statistics.median(starts), statistics.median(idle)
+
+
+def measured(what: str, ask: Callable[[int], object], asked: int = 30) -> dict[str, Any]:
+    """Ask so many times, each time of another; median and slowest in ms, and what came last."""
     took, answer = [], None
-    for n in range(times):
+    for n in range(asked):
         started = time.perf_counter()
         answer = ask(n)
         took.append((time.perf_counter() - started) * 1000)
     size = len(answer) if isinstance(answer, list) else answer
-    print(f"{what:44} {statistics.median(took):9.3f} {max(took):9.3f}   {size}")
+    median, slowest = statistics.median(took), max(took)
+    print(f"{what:44} {median:9.3f} {slowest:9.3f}   {size}", flush=True)
+    return {"question": what, "median_ms": median, "max_ms": slowest, "answers": size}
+
+
+def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    path = data / "index.sqlite"
+    url = options.url or f"sqlite:///{path.absolute()}"
+    index = open_index(url)
+    if not index.statistics().instances:
+        print(f"filled: {fill(index, options.studies):,.0f} instances/s", flush=True)
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        empty = open_index(f"sqlite:///{Path(beside).absolute()}/index.sqlite")
+        first, last = store_both(index, empty, index.statistics().studies)
+        empty.close()
+    print(f"the first 5,000: {first:,.0f}/s, the last: {last:,.0f}/s, {first / last:.2f} times")
+    print(f"{'question':44} {'median ms':>9} {'max ms':>9}   answers")
+    asked = [measured(*each) for each in questions.all_of_them(index, options.studies)]
+    held = index.statistics()
+    index.close()
+    had = versions()
+    found: dict[str, Any] = {
+        "day": time.strftime("%Y-%m-%d"),
+        "machine": had["machine"],
+        "engine": "PostgreSQL" if options.url else "SQLite",
+        "studies": held.studies,
+        "instances": held.instances,
+        "first_per_second": first,
+        "last_per_second": last,
+        "questions": asked,
+    }
+    if not options.url:
+        found["bytes_per_instance"] = path.stat().st_size / held.instances
+        all_prepared(path)
+        found["start_seconds"], found["idle_mib"] = serve(folder)
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("url")
-    parser.add_argument("--studies", type=int, default=100_000)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--studies", type=int, default=1_000_000)
+    parser.add_argument("--url", help="an empty database of PostgreSQL instead of SQLite")
+    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
     options = parser.parse_args()
-    index = open_index(options.url)
-    count = options.studies
-    if not index.statistics().studies:
-        started = time.perf_counter()
-        made = fill(index, 0, count)
-        print(f"filled: {made} instances, {made / (time.perf_counter() - started):.0f}/s")
-    start = index.statistics().studies
-    fresh = [list(study(start + n, 8)) for n in range(250)]
-    took = []
-    for batch in fresh:
-        started = time.perf_counter()
-        index.add(batch)
-        took.append(time.perf_counter() - started)
-    print(
-        f"add, batches of 8, a new study each: {2000 / sum(took):.0f}/s, "
-        f"median {statistics.median(took) * 1000:.2f} ms a batch"
-    )
-    one = list(study(start + 1000, 2000))
-    started = time.perf_counter()
-    for at in range(0, len(one), 8):
-        index.add(one[at : at + 8])
-    print(f"add, batches of 8, one growing series:  {2000 / (time.perf_counter() - started):.0f}/s")
-
-    def find(
-        level: Level = Level.STUDY, limit: int | None = None, offset: int = 0, **matches: Match
-    ):
-        return index.search(Query(level, matches, limit=limit, offset=offset))
-
-    def uid(n: int, part: int) -> str:
-        return f"{ROOT}.{n:024}.{part}"
-
-    dice = random.Random(1)
-    some = [dice.randrange(count) for _ in range(30)]
-    print(f"{'question':44} {'median ms':>9} {'max ms':>9}   answers")
-    measured("PatientID", lambda n: find(PatientID=Single(f"PID{some[n] // 2:07}")))
-    measured("AccessionNumber", lambda n: find(AccessionNumber=Single(f"A{some[n]:09}")))
-    measured("StudyInstanceUID", lambda n: find(StudyInstanceUID=Single(uid(some[n], 1))))
-    measured("PatientName SMITH12*", lambda n: find(PatientName=Wildcard("SMITH12*")))
-    measured("PatientName SMI*, newest 50", lambda n: find(limit=50, PatientName=Wildcard("SMI*")))
-    measured("PatientName *TH123*", lambda n: find(PatientName=Wildcard("*TH123*")))
-    measured("PatientName fuzzy gra smith12", lambda n: find(PatientName=Fuzzy(("gra", "smith12"))))
-    day = time.strftime("%Y%m%d", time.gmtime(1_600_000_000 + count // 2 * 400))
-    measured("one day", lambda n: find(StudyDate=Single(day)))
-    measured("one day + MR", lambda n: find(StudyDate=Single(day), ModalitiesInStudy=Single("MR")))
-    half_year = Range(day, str(int(day) + 600))
-    measured(
-        "half a year + CR, newest 50",
-        lambda n: find(limit=50, StudyDate=half_year, ModalitiesInStudy=Single("CR")),
-    )
-    measured("newest 50", lambda n: find(limit=50))
-    measured("newest 50 from the middle", lambda n: find(limit=50, offset=count // 2))
-    measured("newest 50 MR", lambda n: find(limit=50, ModalitiesInStudy=Single("MR")))
-    measured(
-        "newest 50 of a modality nobody has",
-        lambda n: find(limit=50, ModalitiesInStudy=Single("XX")),
-    )
-    measured(
-        "series of a study", lambda n: find(Level.SERIES, StudyInstanceUID=Single(uid(some[n], 1)))
-    )
-    measured(
-        "500 instances of a series",
-        lambda n: find(
-            Level.IMAGE, StudyInstanceUID=Single(uid(50, 1)), SeriesInstanceUID=Single(uid(50, 2))
-        ),
-    )
-    measured(
-        "instances(), handles of 500",
-        lambda n: index.instances(Selection(series_instance_uids=(uid(50, 2),))),
-    )
-    measured("instance(), one handle", lambda n: 1 if index.instance(uid(some[n], 3) + ".0") else 0)
-    measured("held() of 8", lambda n: list(index.held([f"{uid(s, 3)}.0" for s in some[:8]])))
-    measured("count of all studies", lambda n: index.count(Query(Level.STUDY, {})))
-    measured(
-        "count SMI*", lambda n: index.count(Query(Level.STUDY, {"PatientName": Wildcard("SMI*")}))
-    )
-    measured("statistics()", lambda n: index.statistics().instances, times=5)
-    index.close()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="filmroom-scale-"))
+    try:
+        found = run(options, folder)
+    finally:
+        if options.folder is None:
+            shutil.rmtree(folder)
+    print(json.dumps({k: v for k, v in found.items() if k != "questions"}, indent=1))
+    if options.studies >= 1_000_000 and not options.url:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "scale.json").write_text(json.dumps(found, indent=1) + "\n")
+        figures.write()
 
 
 if __name__ == "__main__":

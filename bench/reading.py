@@ -34,10 +34,13 @@ def _clients(server: Server, number: int = 1) -> Iterator[list[web.Connection]]:
 # -- finding ---------------------------------------------------------------------------------
 def query(arena: Arena) -> None:
     """C-FIND and QIDO-RS over a thousand studies, then over ten thousand."""
-    name = "query-1k"
-    _query(arena, arena.filled(name, lambda server: _fill_small(arena, server, 0, 1_000)), 1_000)
+
+    def fill(server: Server) -> None:
+        _fill_small(arena, server, 0, 1_000)
+
+    servers = arena.filled("query", fill)
+    _query(arena, servers, 1_000)
     if arena.wants("find-750", "qido-750", *(key for key in ROWS if key.endswith("-10k"))):
-        servers = arena.filled(name, lambda server: None)
         with arena.running(servers):
             for server in servers:
                 with arena.turn(server):
