@@ -29,7 +29,7 @@ STUDIES = "/dicom-web/studies"
 DICOM = {"Content-Type": "application/dicom"}
 OPEN = {"FILMROOM__DIMSE__UNKNOWN_PEERS": '["echo", "store", "query", "retrieve"]'}
 
-pytestmark = pytest.mark.timeout(300 + 4 * OUTAGE_SECONDS)
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300 + 4 * OUTAGE_SECONDS)]
 
 
 @dataclass

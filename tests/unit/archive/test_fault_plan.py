@@ -175,7 +175,8 @@ def restart(data, check):
 
 @pytest.mark.parametrize("named", NAMED)
 @pytest.mark.parametrize("call", FILE_CALLS + INDEX_CALLS)
-@pytest.mark.timeout(900)
+@pytest.mark.crash
+@pytest.mark.timeout(1800)
 def test_whichever_call_fails_what_was_acknowledged_is_held(
     fresh, content, monkeypatch, call, named
 ):
