@@ -240,7 +240,7 @@ class Node:
             self.room.clock,
             self._scrub,
             lambda: turn(settings.blobs_folder),
-            self.room.archive.retriever.forget,
+            self.room.archive.retriever.distrust,
             every_days=settings.scrub.every_days,
         )
         self.room.archive.retriever.suspect = self._scrubber.suspect

@@ -93,7 +93,6 @@ PIXEL_SECONDS = Histogram(
     buckets=_FAST,
     registry=REGISTRY,
 )
-
 SCRUB_FILES = Counter(
     "filmroom_scrub_files", "Stored files read again and compared.", registry=REGISTRY
 )
@@ -143,7 +142,7 @@ FIELDS = (
     "calling_ae_title", "called_ae_title", "association", "operation", "reason", "outcome",
     "sop_class_uid", "sop_instance_uid", "series_instance_uid", "study_instance_uid",
     "transfer_syntax_uid", "origin", "detail", "count", "version", "host", "port", "path",
-    "orphans", "added", "stored", "key", "damaged",
+    "files", "orphans", "added", "removed", "stored", "key", "damaged",
 )  # fmt: skip
 _LONGEST = 2000  # characters of one value in a log line
 

@@ -88,6 +88,7 @@ class Retriever:
         self._handles: OrderedDict[str, Handle] = OrderedDict()
         self._forgotten = 0  # how often; what was asked for before may be out of date
         self.suspect: Callable[[Handle, str], None] = lambda handle, detail: None
+        self.trust = 0  # rises with every mark; belongs to the key of all that is made of files
         self.shelf = MetadataShelf(index, self.header)
 
     # -- which ------------------------------------------------------------------------------
@@ -135,6 +136,11 @@ class Retriever:
         """Its file was replaced or marked: ask the index again. Called from any thread."""
         self._forgotten += 1
         self._handles.pop(sop_instance_uid, None)
+
+    def distrust(self, sop_instance_uid: str) -> None:
+        """Its file is damaged: what was made of it must not outlive it. From any thread."""
+        self.trust += 1
+        self.forget(sop_instance_uid)
 
     # -- bytes -------------------------------------------------------------------------------
     def open(self, handle: Handle) -> OpenFile:

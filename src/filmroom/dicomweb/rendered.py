@@ -216,6 +216,10 @@ class Studio:
         self._pool = pool
         self._options = options
 
+    def _content(self, handle: Handle) -> tuple[int, bytes]:
+        """What a picture is of; another when a file turned out to be damaged meanwhile."""
+        return self._archive.retriever.trust, handle.location.digest
+
     async def single(self, handle: Handle, frame_index: int | None, *, middle: bool) -> bytes:
         """One picture of an instance; a GIF of a whole multi-frame instance is animated."""
         attributes = await self._attributes(handle)
@@ -231,7 +235,7 @@ class Studio:
 
     async def picture(self, shot: Shot) -> bytes:
         """One picture, from memory when it was made lately."""
-        key = (shot.handle.location.digest, shot.frame_index, self._options)
+        key = (self._content(shot.handle), shot.frame_index, self._options)
         kept = PICTURES.get(key)
         if kept is None:
             attributes = await self._attributes(shot.handle)
@@ -257,7 +261,7 @@ class Studio:
         coded_bytes = sum(n for _, n in table.ranges(0)) if table is not None else 1
         most = max(min(CINE_FRAMES, CINE_BYTES // max(coded_bytes, 1)), 1)
         step = -(-frames // most)
-        key = (handle.location.digest, None, self._options)
+        key = (self._content(handle), None, self._options)
         kept = PICTURES.get(key)
         if kept is None:
             time_ms = frame_time_ms(attributes) * step
@@ -301,7 +305,7 @@ class Studio:
 
     async def _attributes(self, handle: Handle) -> Mapping[str, Any]:
         """The header as DICOM JSON, LUTs and overlays in line."""
-        key = handle.location.digest
+        key = self._content(handle)
         kept: Mapping[str, Any] | None = ATTRIBUTES.get(key)
         if kept is None:
             size = handle.location.header_bytes
