@@ -136,6 +136,8 @@ async def test_what_another_process_has_marked_is_not_served_any_more(room, make
     uid = await put(room, part10(a_data_set()))
     make().start()
     await ask(room, uid)  # its handle is remembered from here on
+    spoil(path_of(room, uid))
+    await ask(room, uid)  # nobody knows yet
     other = open_index(f"sqlite:///{room.folder}/index.sqlite")
     other.integrity.mark(other.instance(uid), Damage.CONTENT, 1.0)
     other.close()
