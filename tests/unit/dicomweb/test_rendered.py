@@ -64,6 +64,8 @@ def as_file(ds) -> bytes:
 class FakeRetriever:
     """Holds files in memory; reads frames as the archive's retriever does."""
 
+    trust = 0
+
     def __init__(self, *files: bytes) -> None:
         self.files = {}
         self.reads = 0
