@@ -63,9 +63,10 @@ def caption(kept: dict[str, Any]) -> str:
     memory = (
         f"memory group of {kept['memory_gib']} GiB" if kept["memory_gib"] else "no memory group"
     )
+    orthanc = had["Orthanc"].rpartition(" ")[2]
     return (
-        f"{had['machine']}; Orthanc {had['Orthanc'].rpartition(' ')[2]}, {kept['rounds']} rounds, "
-        f"{memory}, {kept['day']}. Right of 1x filmroom is better; the mark is what is wanted."
+        f"{had['machine']}; Orthanc {orthanc}, medians of {kept['rounds']}, {memory}, "
+        f"{kept['day']}. Right of 1x filmroom is better; the mark is what is wanted."
     )
 
 

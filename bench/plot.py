@@ -60,15 +60,15 @@ def _bar(each: Line, y: float) -> list[str]:
     kind = "behind" if ratio < 1 else "ahead" if each.reached is False else "reached"
     left, right = sorted((x(1), x(ratio)))
     middle = y + BAR - 3
+    mark = None if each.row.needed is None else x(each.row.needed)
+    words = right if mark is None or not -5 < mark - right < 45 else mark  # not across the mark
     out = [
         f'<text text-anchor="end" x="{LABEL - 8}" y="{middle}">{escape(each.row.title)}</text>',
         f'<rect class="{kind}" x="{left:.1f}" y="{y}" width="{max(right - left, 1):.1f}" '
         f'height="{BAR}" rx="2"/>',
-        f'<text class="small" x="{right + 5:.1f}" y="{middle}">{times(ratio)}</text>',
+        f'<text class="small" x="{words + 5:.1f}" y="{middle}">{times(ratio)}</text>',
     ]
-    if each.row.needed is not None:
-        at = x(each.row.needed)
-        out.append(
-            f'<line class="wanted" x1="{at:.1f}" x2="{at:.1f}" y1="{y - 2}" y2="{y + BAR + 2}"/>'
-        )
+    if mark is not None:
+        ends = f'y1="{y - 2}" y2="{y + BAR + 2}"'
+        out.append(f'<line class="wanted" x1="{mark:.1f}" x2="{mark:.1f}" {ends}/>')
     return out
