@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from time import perf_counter, sleep
 
 import corpus
 import dcmtk
+import pydicom
 import web
 from arena import Arena
-from rows import ROWS
 from servers import Server
 from storing import RATE_SECONDS, uids
 
@@ -33,31 +34,19 @@ def _clients(server: Server, number: int = 1) -> Iterator[list[web.Connection]]:
 
 # -- finding ---------------------------------------------------------------------------------
 def query(arena: Arena) -> None:
-    """C-FIND and QIDO-RS over a thousand studies, then over ten thousand."""
-
-    def fill(server: Server) -> None:
-        _fill_small(arena, server, 0, 1_000)
-
-    servers = arena.filled("query", fill)
-    _query(arena, servers, 1_000)
-    if arena.wants("find-750", "qido-750", *(key for key in ROWS if key.endswith("-10k"))):
-        with arena.running(servers):
-            for server in servers:
-                with arena.turn(server):
-                    _fill_small(arena, server, 1_000, 10_000)
-        _query(arena, servers, 10_000)
+    """C-FIND and QIDO-RS over a thousand studies, and over ten thousand."""
+    _query(arena, 1_000)
+    _query(arena, 10_000)
 
 
-def _fill_small(arena: Arena, server: Server, first: int, last: int) -> None:
-    paths = arena.corpus(
-        f"studies-{first}-{last}",
-        lambda folder: corpus.small_studies(folder, last - first, first),
-    )
-    dcmtk.store(server, dcmtk.split(paths, 4, f"studies-{first}"))
+def _studies(server: Server, arena: Arena, studies: int) -> None:
+    make = partial(corpus.small_studies, count=studies)
+    paths = arena.corpus(f"studies-{studies}", make)
+    dcmtk.store(server, dcmtk.split(paths, 4, f"studies-{studies}"))
     sleep(QUIET_SECONDS)
 
 
-def _query(arena: Arena, pair: list[Server], studies: int) -> None:
+def _query(arena: Arena, studies: int) -> None:
     size = "1k" if studies == 1_000 else "10k"
     smiths = corpus.SMITHS * studies // 1_000
     some = [corpus.patient_id(n * 37 % studies) for n in range(1, 31)]
@@ -69,6 +58,9 @@ def _query(arena: Arena, pair: list[Server], studies: int) -> None:
         f"qido-half-{size}": [f"limit=50&offset={studies // 2}"] * 7,
         f"qido-{smiths}": ["PatientName=SMI*&limit=1000"] * 3,
     }
+    if not arena.wants(*qido, f"find-exact-{size}", f"find-{smiths}"):
+        return
+    pair = arena.filled(f"studies-{studies}", partial(_studies, arena=arena, studies=studies))
     for n in range(arena.rounds):
         servers = pair if n % 2 == 0 else pair[::-1]
         with arena.running(servers):
@@ -93,7 +85,7 @@ def _library(arena: Arena) -> list[Server]:
 
     def fill(server: Server) -> None:
         for count in (SMALL, LARGE):
-            paths = arena.corpus(f"ct{count}", lambda folder, n=count: corpus.slices(folder, n))
+            paths = arena.corpus(f"ct{count}", partial(corpus.slices, count=count))
             dcmtk.store(server, dcmtk.split(paths, 2, f"ct{count}"))
         sleep(QUIET_SECONDS)
 
@@ -148,7 +140,7 @@ def view(arena: Arena) -> None:
                 asked = [s for s in servers if stem != "thumb" or s.name in THUMBNAILS]
                 for clients in (1, 8):
                     arena.row(asked, f"{stem}-{clients}", _rate, places, tail, headers, clients)
-            arena.row(servers, "meta-fresh", _fresh, arena, n)
+            arena.row(servers, "meta-fresh", _fresh, arena)
 
 
 METADATA = (
@@ -207,12 +199,11 @@ def _rate(
         return web.rate(connections, part, headers, RATE_SECONDS)
 
 
-def _fresh(server: Server, arena: Arena, number: int) -> float:
+def _fresh(server: Server, arena: Arena) -> float:
     """The metadata of a series of 200, asked for as soon as its last instance is stored."""
-    paths = arena.corpus(f"fresh-{number}", lambda folder: corpus.slices(folder, 200, size=64))
+    number = len(arena.values["meta-fresh"][server.name])  # none is ever sent twice
+    paths = arena.corpus(f"fresh-{number}", partial(corpus.slices, count=200, size=64))
     dcmtk.store(server, dcmtk.split(paths, 1, f"fresh-{number}"))
-    import pydicom
-
     ds = pydicom.dcmread(paths[0], stop_before_pixels=True)
     path = f"{server.dicomweb}/studies/{ds.StudyInstanceUID}/series/{ds.SeriesInstanceUID}/metadata"
     with _clients(server) as (client,):
