@@ -1,42 +1,49 @@
 """A held instance in another transfer syntax, for those who cannot take the stored one.
 
 The only reason to change a byte on the way out. Frames are recoded in worker processes, a
-few ahead of the reader, so that memory does not grow with the object.
+few ahead of the reader, and all else that may be long is copied in pieces, so that memory
+does not grow with the object.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import lru_cache, partial
+from functools import partial
 
 from filmroom.archive.errors import Unavailable
-from filmroom.archive.examine import INFLATED_BYTES
+from filmroom.archive.kept import Kept
 from filmroom.archive.records import Handle
 from filmroom.archive.retrieve import OpenFile, Retriever
-from filmroom.dicom.deflated import inflate
+from filmroom.archive.rewriting import rewritten
 from filmroom.dicom.elements import read_data_set
 from filmroom.dicom.errors import Malformed
+from filmroom.dicom.frames import FrameTable
 from filmroom.dicom.scan import Scan, scan
 from filmroom.dicom.uids import (
+    DEFLATED_EXPLICIT_VR_LE,
     EXPLICIT_VR_BE,
     EXPLICIT_VR_LE,
     IMPLICIT_VR_LE,
     TRANSFER_SYNTAXES,
 )
 from filmroom.pixel import transcode
-from filmroom.pixel.errors import Undecodable
+from filmroom.pixel.errors import TooLarge, Undecodable
 from filmroom.pixel.shape import ImageShape
 from filmroom.pixel.workers import Workers
 
 PIXEL_DATA = 0x7FE00010
-PIECE_BYTES = 256 * 1024
-SHORT_HEADER_BYTES = 64 * 1024  # what is remembered of 64 instances
+PIECE_BYTES = 1024 * 1024
+SHORT_HEADER_BYTES = 64 * 1024  # a longer one is read and parsed in a thread
+LONGEST_HEADER_BYTES = 64 << 20  # before the pixel data, to be rewritten as a whole
 _PIXEL_ELEMENT = 16  # bytes beyond the header that hold the pixel data's own element header
 _SEQUENCE_END = 8  # bytes of the Sequence Delimitation Item after the last fragment
+_SHAPE_BYTES = 512
+
+SHAPES: Kept[ImageShape] = Kept(2 << 20)  # by digest: frames of one instance come in a row
 
 
-def data_set_as(
+async def data_set_as(
     retriever: Retriever, pool: Workers, handle: Handle, transfer_syntax_uid: str
 ) -> AsyncIterator[bytes]:
     """The data set of `handle` in another transfer syntax, in pieces.
@@ -44,9 +51,16 @@ def data_set_as(
     Raises pixel.errors.PixelError when the pixels cannot be had in it, Unavailable when the
     stored file is damaged.
     """
-    if handle.frames:
-        return _with_pixels(retriever, pool, handle, transfer_syntax_uid)
-    return _without_pixels(retriever, pool, handle, transfer_syntax_uid)
+    convert = _with_pixels if handle.frames else _without_pixels
+    if transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LE:
+        async for piece in convert(retriever, pool, handle, transfer_syntax_uid):
+            yield piece
+        return
+    deflate = transcode.deflater(transfer_syntax_uid)
+    async for piece in convert(retriever, pool, handle, EXPLICIT_VR_LE):
+        if deflated := await asyncio.to_thread(deflate, piece):
+            yield deflated
+    yield deflate(None)
 
 
 async def frame_as(
@@ -54,25 +68,32 @@ async def frame_as(
 ) -> bytes:
     """One frame (0-based), decoded or recoded in a worker; not padded."""
     stored = handle.location.transfer_syntax_uid
-    coded = retriever.frame(handle, frame_index)
-    header = bytes(retriever.header(handle))
-    shape = (_shape if len(header) <= SHORT_HEADER_BYTES else _read_shape)(header, stored)
+    coded = await retriever.read_frame(handle, frame_index)
+    shape = await _shape(retriever, handle)
     bit_offset = transcode.bit_offset(shape, stored, frame_index)
     work = partial(transcode.transcode_frame, bit_offset=bit_offset)
     return await pool.run(work, coded, stored, transfer_syntax_uid, shape)
 
 
-@lru_cache(maxsize=64)
-def _shape(header: bytes, syntax: str) -> ImageShape:
-    """The same, remembered: frames of one instance are asked for in a row."""
-    return _read_shape(header, syntax)
+async def _shape(retriever: Retriever, handle: Handle) -> ImageShape:
+    """The shape of an instance's frames, remembered."""
+    shape = SHAPES.get(handle.location.digest)
+    if shape is None:
+        location = handle.location
+        deflated = TRANSFER_SYNTAXES[location.transfer_syntax_uid].deflated
+        if deflated or location.header_bytes > SHORT_HEADER_BYTES:
+            shape = await asyncio.to_thread(_read_shape, retriever, handle)
+        else:
+            shape = _read_shape(retriever, handle)
+        SHAPES.put(handle.location.digest, shape, _SHAPE_BYTES)
+    return shape
 
 
-def _read_shape(header: bytes, syntax: str) -> ImageShape:
-    """The shape of an instance's frames."""
+def _read_shape(retriever: Retriever, handle: Handle) -> ImageShape:
+    syntax = handle.location.transfer_syntax_uid
     try:
         data_set = read_data_set(
-            header,
+            _header(retriever, handle),
             explicit_vr=syntax != IMPLICIT_VR_LE,
             little_endian=syntax != EXPLICIT_VR_BE,
         )
@@ -81,61 +102,98 @@ def _read_shape(header: bytes, syntax: str) -> ImageShape:
     return transcode.shape_of(data_set)
 
 
+def _header(retriever: Retriever, handle: Handle) -> bytes:
+    if handle.location.header_bytes > LONGEST_HEADER_BYTES:
+        raise TooLarge(f"a header of {handle.location.header_bytes} bytes is not rewritten")
+    return bytes(retriever.header(handle))
+
+
 async def _without_pixels(
     retriever: Retriever, pool: Workers, handle: Handle, wanted: str
 ) -> AsyncIterator[bytes]:
-    """A data set that is rewritten as a whole: no frames, or deflated."""
+    """A data set without frames to recode, or a deflated one: its elements rewritten."""
     location = handle.location
-    stored = location.transfer_syntax_uid
+    if TRANSFER_SYNTAXES[location.transfer_syntax_uid].deflated:
+        inflated = await asyncio.to_thread(retriever.inflated, handle)
+        view, stored = inflated.view(), EXPLICIT_VR_LE
+        if wanted == stored:
+            for at in range(0, inflated.size_bytes, PIECE_BYTES):
+                yield await asyncio.to_thread(inflated.read, at, PIECE_BYTES)
+            return
+        async for piece in rewritten(pool, view, inflated.read, stored, wanted):
+            yield piece
+        return
+    elements = retriever.mapped(handle)
     with retriever.open(handle) as file:
-        length = location.size_bytes - location.data_set_offset
-        data_set = await asyncio.to_thread(file.read, location.data_set_offset, length)
-    if TRANSFER_SYNTAXES[stored].deflated:
-        try:
-            data_set = await asyncio.to_thread(inflate, data_set, INFLATED_BYTES)
-        except Malformed as error:
-            raise Unavailable("the stored file is damaged", detail=str(error)) from error
-        stored = EXPLICIT_VR_LE
-    if stored != wanted:
-        data_set = await pool.run(transcode.rewrite, data_set, stored, wanted)
-    yield data_set
+        read = partial(_read, file, location.data_set_offset)
+        stored = location.transfer_syntax_uid
+        async for piece in rewritten(pool, elements, read, stored, wanted):
+            yield piece
 
 
 async def _with_pixels(
     retriever: Retriever, pool: Workers, handle: Handle, wanted: str
 ) -> AsyncIterator[bytes]:
+    table = retriever.frame_table(handle)
+    assert table is not None
     with retriever.open(handle) as file:
         found = _scanned(file, handle)
-        planned = await _plan(retriever, pool, handle, file, found, wanted)
+        planned = await _plan(retriever, pool, handle, table, found, wanted)
         if planned.as_it_lies:
             pieces = _copied(file, found, planned)
         else:
-            pieces = transcode.stream_data_set(pool, planned, partial(retriever.frame, handle))
+            frame_at = partial(retriever.frame, handle, table=table)
+            pieces = transcode.stream_data_set(pool, planned, frame_at)
         async for piece in pieces:
+            yield piece
+        async for piece in _trailer(retriever, pool, handle, file, _end(found, table), wanted):
             yield piece
 
 
-async def _plan(
-    retriever: Retriever, pool: Workers, handle: Handle, file: OpenFile, found: Scan, wanted: str
-) -> transcode.Plan:
-    location = handle.location
-    table = retriever.frame_table(handle)
-    assert table is not None
-    end = table.offset + table.length + _SEQUENCE_END
+def _end(found: Scan, table: FrameTable) -> int:
+    """Where in the data set the pixel data element ends."""
     if found.pixel_length is not None:
-        end = found.pixel_offset + found.pixel_length
-    trailer = location.data_set_offset + end
+        return found.pixel_offset + found.pixel_length
+    return table.offset + table.length + _SEQUENCE_END
+
+
+async def _trailer(
+    retriever: Retriever, pool: Workers, handle: Handle, file: OpenFile, end: int, wanted: str
+) -> AsyncIterator[bytes]:
+    """What follows the pixel data: hardly ever anything, but it may be long."""
+    location = handle.location
+    if location.data_set_offset + end >= location.size_bytes:
+        return
+    elements = retriever.mapped(handle)[end:]
+    read = partial(_read, file, location.data_set_offset + end)
+    stored = location.transfer_syntax_uid
+    async for piece in rewritten(pool, elements, read, stored, wanted):
+        yield piece
+
+
+def _read(file: OpenFile, begin: int, offset: int, length: int) -> bytes:
+    return file.read(begin + offset, length)
+
+
+async def _plan(
+    retriever: Retriever,
+    pool: Workers,
+    handle: Handle,
+    table: FrameTable,
+    found: Scan,
+    wanted: str,
+) -> transcode.Plan:
+    header = await asyncio.to_thread(_header, retriever, handle)
+    first = await retriever.read_frame(handle, 0) if table.encapsulated else None
     work = partial(
         transcode.plan,
         frames=table.frames,
-        first_frame=retriever.frame(handle, 0) if table.encapsulated else None,
-        trailer=file.read(trailer, max(location.size_bytes - trailer, 0)),
+        first_frame=first,
         pixel_vr=found.pixel_vr,
         value_bytes=found.pixel_length,
         floating=found.pixel_tag != PIXEL_DATA,
     )
-    header = bytes(retriever.header(handle))
-    return await pool.run(work, header, location.transfer_syntax_uid, wanted)
+    return await pool.run(work, header, handle.location.transfer_syntax_uid, wanted)
 
 
 async def _copied(file: OpenFile, found: Scan, planned: transcode.Plan) -> AsyncIterator[bytes]:
@@ -145,12 +203,14 @@ async def _copied(file: OpenFile, found: Scan, planned: transcode.Plan) -> Async
     held = min(size, found.pixel_length or 0)
     start = file.data_set_offset + found.pixel_offset
     for at in range(0, held, PIECE_BYTES):
-        yield file.read(start + at, min(PIECE_BYTES, held - at))
+        yield await asyncio.to_thread(file.read, start + at, min(PIECE_BYTES, held - at))
     yield bytes(size - held) + planned.tail
 
 
 def _scanned(file: OpenFile, handle: Handle) -> Scan:
     location = handle.location
+    if location.header_bytes > LONGEST_HEADER_BYTES:
+        raise TooLarge(f"a header of {location.header_bytes} bytes is not rewritten")
     head = file.read(location.data_set_offset, location.header_bytes + _PIXEL_ELEMENT)
     try:
         return scan(head, location.transfer_syntax_uid, complete=False)

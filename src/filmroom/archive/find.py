@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import orjson
 
@@ -15,13 +16,16 @@ from filmroom.dicom.models import Level
 from filmroom.dicom.tags import ATTRIBUTES, COMPUTED
 
 Answer = dict[str, Any]
+T = TypeVar("T")
 
 _LEVEL_OF = {a.tag: a.level for a in ATTRIBUTES} | {
     tag: level for tag, _, level in COMPUTED.values()
 }
 _INSTANCE_AVAILABILITY = 0x00080056
 _SPECIFIC_CHARACTER_SET = {"vr": "CS", "Value": ["ISO_IR 192"]}
-_UNIQUE = {"00100020", "0020000D", "0020000E", "00080018"}
+_ALWAYS = {"00080005", "00100020", "0020000D", "0020000E", "00080018"}
+FIRST_ANSWERS = 32  # few: the first are soon there
+MORE_ANSWERS = 256
 
 # counter keyword -> field of Found, written as IS
 _COUNTERS = {
@@ -49,20 +53,39 @@ class Finder:
         are left out. Raises Refused when `principal` may not query.
         """
         demand(principal, Action.QUERY)
-        found = await asyncio.to_thread(self._index.search, query)
-        return [compose(one, query.level, requested) for one in found]
+        compose = Composer(query.level, requested)
+        return await asyncio.to_thread(lambda: [compose(f) for f in self._index.search(query)])
 
     async def stream(
-        self, principal: Principal, query: Query, requested: frozenset[int] | None
-    ) -> AsyncIterator[list[Answer]]:
-        """The same in chunks, so that neither memory nor the first answer waits for all."""
+        self,
+        principal: Principal,
+        query: Query,
+        requested: frozenset[int] | None,
+        write: Callable[[Answer], T],
+    ) -> AsyncIterator[list[T]]:
+        """The same in chunks, so that neither memory nor the first answer waits for all.
+
+        write: what is to be made of each answer; called in a thread.
+        """
         demand(principal, Action.QUERY)
+        compose = Composer(query.level, requested)
         chunks = self._index.search_iter(query)
-        while True:
-            found = await asyncio.to_thread(next, chunks, None)
-            if found is None:
-                return
-            yield [compose(one, query.level, requested) for one in found]
+        least = FIRST_ANSWERS
+
+        def some() -> tuple[list[T], bool]:
+            made: list[T] = []
+            for found in chunks:
+                made += [write(compose(one)) for one in found]
+                if len(made) >= least:
+                    return made, True
+            return made, False
+
+        more = True
+        while more:
+            made, more = await asyncio.to_thread(some)
+            if made:
+                yield made
+            least = MORE_ANSWERS
 
     async def count(self, principal: Principal, query: Query) -> int:
         """How many answers there are, whatever limit and offset say."""
@@ -70,36 +93,58 @@ class Finder:
         return await asyncio.to_thread(self._index.count, query)
 
 
-def compose(found: Found, level: Level, requested: frozenset[int] | None) -> Answer:
-    """One answer from the JSON of its levels and the counters (PS3.4 C.3.4)."""
-    answer: Answer = {"00080005": _SPECIFIC_CHARACTER_SET}
-    for attributes in (found.patient, found.study, found.series, found.instance):
-        if attributes:
-            answer.update(orjson.loads(attributes))
-    if requested is not None:
-        wanted = {f"{tag:08X}" for tag in requested} | _UNIQUE | {"00080005"}
-        answer = {tag: value for tag, value in answer.items() if tag in wanted}
-    answer = {tag: value for tag, value in answer.items() if len(value) > 1}
-    answer.update(_computed(found, level, requested))
-    return dict(sorted(answer.items()))
+class Composer:
+    """Makes answers of what the index found: each one DICOM JSON object, tags ascending."""
+
+    def __init__(self, level: Level, requested: frozenset[int] | None) -> None:
+        """requested: the attributes that are wanted, None for all that are known."""
+        self._computed = list(_computed(level, requested))
+        self._names: list[str] | None = None
+        if requested is not None:
+            names = {f"{tag:08X}" for tag in requested} | _ALWAYS
+            self._names = sorted(names | {name for name, _, _ in self._computed})
+        self._last: list[tuple[bytes, Answer]] = [(b"", {})] * 4
+
+    def __call__(self, found: Found) -> Answer:
+        """One answer. Values may be shared by several answers."""
+        known: Answer = {"00080005": _SPECIFIC_CHARACTER_SET}
+        for level, attributes in enumerate(found[:4]):
+            if attributes:
+                if attributes is not self._last[level][0]:  # what is above many is read once
+                    self._last[level] = attributes, orjson.loads(attributes)
+                known.update(self._last[level][1])
+        for name, vr, values_in in self._computed:
+            if values := values_in(found):
+                known[name] = {"vr": vr, "Value": values}
+        if self._names is None:
+            return {name: known[name] for name in sorted(known) if len(known[name]) > 1}
+        return {name: known[name] for name in self._names if len(known.get(name, ())) > 1}
 
 
-def _computed(found: Found, level: Level, requested: frozenset[int] | None) -> Answer:
-    answer: Answer = {}
+Values = Callable[[Found], list[Any]]
 
-    def add(keyword: str, values: list[Any]) -> None:
+
+def _computed(level: Level, requested: frozenset[int] | None) -> Iterator[tuple[str, str, Values]]:
+    """(tag, VR, where the values are found) of what is computed and wanted."""
+    for keyword, values in _VALUES.items():
         tag, vr, of_level = COMPUTED[keyword]
-        if values and of_level <= level and (requested is None or tag in requested):
-            answer[f"{tag:08X}"] = {"vr": vr, "Value": values}
-
-    for keyword, field in _COUNTERS.items():
-        add(keyword, [getattr(found, field)])
-    add("ModalitiesInStudy", [m for m in found.modalities if m])
-    add("SOPClassesInStudy", list(found.sop_classes))
-    add("AvailableTransferSyntaxUID", [u for u in (found.transfer_syntax_uid,) if u])
+        if of_level <= level and (requested is None or tag in requested):
+            yield f"{tag:08X}", vr, values
     if level is not Level.PATIENT and (requested is None or _INSTANCE_AVAILABILITY in requested):
-        answer["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
-    return answer
+        yield "00080056", "CS", lambda found: ["ONLINE"]
+
+
+def _counter(field: str) -> Values:
+    count = attrgetter(field)
+    return lambda found: [count(found)]
+
+
+_VALUES: dict[str, Values] = {
+    **{keyword: _counter(field) for keyword, field in _COUNTERS.items()},
+    "ModalitiesInStudy": lambda found: [m for m in found.modalities if m],
+    "SOPClassesInStudy": lambda found: list(found.sop_classes),
+    "AvailableTransferSyntaxUID": lambda found: [u for u in (found.transfer_syntax_uid,) if u],
+}
 
 
 def level_of(tag: int) -> Level | None:

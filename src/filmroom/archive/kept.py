@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -21,12 +22,13 @@ class Kept(Generic[T]):
 
     def get(self, key: Hashable) -> T | None:
         """The value, or None."""
-        with self._lock:
-            found = self._values.get(key)
-            if found is None:
-                return None
+        # Without the lock: each step is one of the interpreter's, and there are many readers.
+        found = self._values.get(key)
+        if found is None:
+            return None
+        with contextlib.suppress(KeyError):  # dropped in between
             self._values.move_to_end(key)
-            return found[0]
+        return found[0]
 
     def put(self, key: Hashable, value: T, size_bytes: int) -> None:
         """Keep a value, unless it alone would take more than half of the budget."""

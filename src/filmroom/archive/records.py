@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from filmroom.dicom.match import Match
 from filmroom.dicom.models import Level, Root
@@ -193,9 +194,11 @@ class Query:
     combined_datetime: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One answer: the JSON objects of its level and all levels above, and the counters."""
+class Found(NamedTuple):
+    """One answer: the JSON objects of its level and all levels above, and the counters.
+
+    A tuple, because answers come by the thousand.
+    """
 
     patient: bytes
     study: bytes = b""
@@ -220,6 +223,16 @@ class Selection:
     study_instance_uids: tuple[str, ...] = ()
     series_instance_uids: tuple[str, ...] = ()
     sop_instance_uids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceKind:
+    """What decides in which forms an instance may leave, and how many selected ones share it."""
+
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    has_frames: bool
+    instances: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,29 +10,32 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
 from filmroom.archive.access import Action, Principal, demand
-from filmroom.archive.errors import ArchiveError, Damaged, NotHeld, Unavailable, Unintelligible
+from filmroom.archive.errors import ArchiveError, Damaged, NotHeld, Unavailable
 from filmroom.archive.examine import INFLATED_BYTES
+from filmroom.archive.inflated import Inflated, InflatedShelf
+from filmroom.archive.kept import Kept
 from filmroom.archive.metadata import Metadata, MetadataShelf, header_json
 from filmroom.archive.records import Handle, Selection
+from filmroom.archive.selected import Selected, select
 from filmroom.archive.soundness import is_passing
-from filmroom.archive.stores import Blobs, Index
-from filmroom.dicom import dicomjson, frames
+from filmroom.archive.stores import Blobs, Index, Staged
+from filmroom.dicom import dicomjson
 from filmroom.dicom.deflated import inflate
 from filmroom.dicom.errors import Malformed, NeedMore
 from filmroom.dicom.frames import FrameTable
 from filmroom.dicom.notation import Buffer
 from filmroom.dicom.scan import scan
-from filmroom.dicom.uids import EXPLICIT_VR_LE, TRANSFER_SYNTAXES
+from filmroom.dicom.uids import TRANSFER_SYNTAXES
 
 _BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_REMEMBERED = 16_384  # handles
-_REMEMBERED_FRAMES_BYTES = 64 * 1024  # of one handle's frame table; larger ones are asked anew
+REMEMBERED_BYTES = 64 << 20  # of handles and their frame tables
+_HANDLE_BYTES = 1500  # of one, about, without its frame table
+LONG_FRAME_BYTES = 4 << 20  # a longer one is read in a thread
 _INLINE_HEADER_BYTES = 256 * 1024  # a longer header is read and written as JSON in a thread
 
 
@@ -85,17 +88,18 @@ class Retriever:
     def __init__(self, index: Index, blobs: Blobs) -> None:
         self._index = index
         self._blobs = blobs
-        self._handles: OrderedDict[str, Handle] = OrderedDict()
+        self._handles: Kept[tuple[Handle, FrameTable | None]] = Kept(REMEMBERED_BYTES)
+        self._inflated = InflatedShelf(blobs)
         self._forgotten = 0  # how often; what was asked for before may be out of date
         self.suspect: Callable[[Handle, str], None] = lambda handle, detail: None
         self.trust = 0  # rises with every mark; belongs to the key of all that is made of files
         self.shelf = MetadataShelf(index, self.header)
 
     # -- which ------------------------------------------------------------------------------
-    async def select(self, principal: Principal, selection: Selection) -> list[Handle]:
-        """All instances selected, by series and InstanceNumber; empty when there are none."""
+    async def select(self, principal: Principal, selection: Selection) -> Selected:
+        """All instances selected, by series and InstanceNumber; perhaps none."""
         demand(principal, Action.RETRIEVE)
-        return await asyncio.to_thread(self._index.instances, selection)
+        return await asyncio.to_thread(select, self._index, selection)
 
     async def instance(
         self, principal: Principal, study: str | None, series: str | None, sop: str
@@ -105,16 +109,19 @@ class Retriever:
         Damaged when its file is.
         """
         demand(principal, Action.RETRIEVE)
-        handle = self._handles.get(sop)
-        if handle is None:
+        known = self._handles.get(sop)
+        if known is not None:
+            handle: Handle | None = known[0]
+        else:
             forgotten = self._forgotten
             if self._index.embedded:
                 handle = self._index.instance(sop)
             else:
                 handle = await asyncio.to_thread(self._index.instance, sop)
-            if handle is None:
-                raise NotHeld("no such instance")
-            self._remember(handle, forgotten)
+            if handle is not None and not handle.damage:
+                self._remember(handle, forgotten)
+        if handle is None:
+            raise NotHeld("no such instance")
         if (study or handle.study_instance_uid) != handle.study_instance_uid or (
             series or handle.series_instance_uid
         ) != handle.series_instance_uid:
@@ -124,22 +131,21 @@ class Retriever:
         return handle
 
     def _remember(self, handle: Handle, forgotten: int) -> None:
-        if handle.damage or len(handle.frames) > _REMEMBERED_FRAMES_BYTES:
-            return
-        self._handles[handle.sop_instance_uid] = handle
+        table = _table_of(handle)
+        size = _HANDLE_BYTES + (table.memory_bytes if table is not None else 0)
+        self._handles.put(handle.sop_instance_uid, (handle, table), size)
         if self._forgotten != forgotten:  # perhaps this one, while the index was asked
-            self._handles.pop(handle.sop_instance_uid, None)
-        if len(self._handles) > _REMEMBERED:
-            self._handles.popitem(last=False)
+            self._handles.drop(handle.sop_instance_uid)
 
     def forget(self, sop_instance_uid: str) -> None:
         """Its file was replaced or marked: ask the index again. Called from any thread."""
         self._forgotten += 1
-        self._handles.pop(sop_instance_uid, None)
+        self._handles.drop(sop_instance_uid)
 
     def distrust(self, sop_instance_uid: str) -> None:
         """Its file is damaged: what was made of it must not outlive it. From any thread."""
         self.trust += 1
+        self._inflated = InflatedShelf(self._blobs)
         self.forget(sop_instance_uid)
 
     # -- bytes -------------------------------------------------------------------------------
@@ -180,56 +186,75 @@ class Retriever:
         """
         location = handle.location
         if TRANSFER_SYNTAXES[location.transfer_syntax_uid].deflated:
-            return self._inflated(handle, location.header_bytes)
+            return self._inflated_start(handle)
         if not _is_short(handle):
-            with self.open(handle) as file:
-                whole = mmap.mmap(file.fd, location.size_bytes, prot=mmap.PROT_READ)
-            start = location.data_set_offset
-            return memoryview(whole)[start : start + location.header_bytes]
+            whole = self.mapped(handle)
+            return whole[: location.header_bytes]
         return self._read(handle, 0, location.header_bytes)
 
-    def _inflated(self, handle: Handle, first: int | None = None) -> bytes:
-        location = handle.location
-        data = self._read(handle, 0, location.size_bytes - location.data_set_offset)
+    def mapped(self, handle: Handle) -> memoryview:
+        """The stored data set as a view of its file, nothing of it read yet."""
+        with self.open(handle) as file:
+            whole = mmap.mmap(file.fd, handle.location.size_bytes, prot=mmap.PROT_READ)
+        return memoryview(whole)[handle.location.data_set_offset :]
+
+    def stage(self) -> Staged:
+        """Room in the data folder for what is made on the way out; discard it when done."""
+        return self._blobs.stage()
+
+    def _inflated_start(self, handle: Handle) -> bytes:
         try:
-            return inflate(data, INFLATED_BYTES, first=first)
+            return inflate(self.mapped(handle), INFLATED_BYTES, first=handle.location.header_bytes)
         except Malformed as error:
             raise self._suspicious(handle, Unavailable(str(error))) from error
+
+    def inflated(self, handle: Handle) -> Inflated:
+        """A deflated data set inflated; done once for those who ask for it in a row. Blocks."""
+        try:
+            return self._inflated.get(handle, self.mapped(handle))
+        except Unavailable as error:
+            if isinstance(error.__cause__, Malformed):
+                raise self._suspicious(handle, error) from error
+            raise
 
     # -- frames --------------------------------------------------------------------------------
     def frame_table(self, handle: Handle) -> FrameTable | None:
         """Where each frame lies; None when the instance has no frames we can point at."""
-        return FrameTable.from_bytes(handle.frames) if handle.frames else None
+        known = self._handles.get(handle.sop_instance_uid)
+        return known[1] if known is not None and known[0] is handle else _table_of(handle)
 
-    def frame(self, handle: Handle, frame_index: int) -> bytes:
+    def frame(self, handle: Handle, frame_index: int, table: FrameTable | None = None) -> bytes:
         """One frame as stored (0-based); NotHeld when there is no such frame.
 
         Native frames whose bits do not fill bytes come as the bytes that hold them.
+        table: the frame table, where it is at hand.
         """
-        table = self.frame_table(handle)
+        table = table or self.frame_table(handle)
         if table is None:
             return self._frame_of_deflated(handle, frame_index)
-        if not 0 <= frame_index < table.frames:
-            raise NotHeld(f"no frame {frame_index + 1}: the instance has {table.frames}")
-        pieces = [
-            self._read(handle, offset, length) for offset, length in table.ranges(frame_index)
-        ]
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        _demand_frame(table, frame_index)
+        span = self._read(handle, *table.span(frame_index))
+        return table.joined(frame_index, span)
+
+    async def read_frame(self, handle: Handle, frame_index: int) -> bytes:
+        """The same from an event loop, which is not made to wait for a long one."""
+        table = self.frame_table(handle)
+        is_long = table is None or (
+            0 <= frame_index < table.frames and table.span(frame_index)[1] > LONG_FRAME_BYTES
+        )
+        if is_long:
+            return await asyncio.to_thread(self.frame, handle, frame_index, table)
+        return self.frame(handle, frame_index, table)
 
     def _frame_of_deflated(self, handle: Handle, frame_index: int) -> bytes:
         """A deflated data set has no ranges on disk: inflate it and look there."""
-        syntax = TRANSFER_SYNTAXES[handle.location.transfer_syntax_uid]
-        if not syntax.deflated:
+        if not TRANSFER_SYNTAXES[handle.location.transfer_syntax_uid].deflated:
             raise NotHeld("the instance has no frames")
-        data_set = self._inflated(handle)
-        try:
-            found = scan(data_set, syntax.uid, complete=True)
-            table = frames.build(found, data_set, EXPLICIT_VR_LE)
-        except Malformed as error:
-            raise Unintelligible(str(error)) from error
-        if table is None or not 0 <= frame_index < table.frames:
-            raise NotHeld(f"no frame {frame_index + 1}")
-        return b"".join(data_set[o : o + n] for o, n in table.ranges(frame_index))
+        inflated = self.inflated(handle)
+        if inflated.table is None:
+            raise NotHeld("the instance has no frames")
+        _demand_frame(inflated.table, frame_index)
+        return inflated.read(*inflated.table.span(frame_index))
 
     # -- attributes ------------------------------------------------------------------------------
     async def metadata(
@@ -302,6 +327,15 @@ def damaged(handle: Handle) -> Damaged:
         "the stored file of this instance is damaged; send the instance again, or restore the file",
         detail=f"{handle.location.key} {handle.damage}".rstrip(),
     )
+
+
+def _table_of(handle: Handle) -> FrameTable | None:
+    return FrameTable.from_bytes(handle.frames) if handle.frames else None
+
+
+def _demand_frame(table: FrameTable, frame_index: int) -> None:
+    if not 0 <= frame_index < table.frames:
+        raise NotHeld(f"no frame {frame_index + 1}: the instance has {table.frames}")
 
 
 def _is_short(handle: Handle) -> bool:

@@ -19,6 +19,7 @@ from filmroom.archive.records import (
     Found,
     Handle,
     Held,
+    InstanceKind,
     NewInstance,
     Origin,
     Quarantined,
@@ -146,6 +147,17 @@ class Index(Protocol):
     ) -> Handle | None:
         """One instance; None if not held, or not under the study and series given. *point*"""
         ...
+    def instances_iter(self, selection: Selection) -> Iterator[list[Handle]]:
+        """The same in pages of bounded size, by arrival where numbers are equal.
+
+        No transaction is held between two pages.
+        """
+        ...
+
+    def kinds(self, selection: Selection) -> list[InstanceKind]:
+        """What the selected instances are, as numbers."""
+        ...
+
 
     def instances(self, selection: Selection) -> list[Handle]:
         """All instances selected, ordered by series, InstanceNumber, UID."""

@@ -59,6 +59,7 @@ def encode(
     *,
     pixel_tag: int | None = None,
     inline_limit: int = 1024,
+    wanted: Callable[[int], bool] | None = None,
 ) -> bytes:
     """A header as one JSON object: tags ascending, UTF-8, no group lengths, no group 0002.
 
@@ -67,9 +68,10 @@ def encode(
         `tag/item number/tag`, item numbers from 1.
     pixel_tag: the pixel data element, when it has one: added as bulk data.
     inline_limit: longest binary value, in bytes, that goes in line as base64.
+    wanted: which of the header's own tags to take, for who needs but a few; None: all.
     Raises Malformed when the header's own elements cannot be read.
     """
-    reader = _Reader(header, bulk_uri, inline_limit)
+    reader = _Reader(header, bulk_uri, inline_limit, wanted)
     obj = reader.header(notation_of(transfer_syntax_uid))
     if pixel_tag is not None:
         name = f"{pixel_tag:08X}"
@@ -102,7 +104,14 @@ class _TooMany(Exception):
 class _Reader:
     """Reads one header; `bulk_uri` None puts everything in line."""
 
-    def __init__(self, data: Buffer, bulk_uri: Callable[[str], str] | None, limit: int) -> None:
+    def __init__(
+        self,
+        data: Buffer,
+        bulk_uri: Callable[[str], str] | None,
+        limit: int,
+        wanted: Callable[[int], bool] | None = None,
+    ) -> None:
+        self.wanted = wanted
         self.data = data
         self.bulk_uri = bulk_uri
         self.limit = limit
@@ -133,6 +142,7 @@ class _Reader:
         unpack = n.length.unpack_from
         obj: Json = {}
         last, in_order, left = -1, True, self.left
+        wanted = self.wanted if depth == 0 else None
         while at + 8 <= end:
             tag = n.as_read(unpack(data, at)[0])
             start, length, code = element_header(data, at, n)
@@ -141,6 +151,11 @@ class _Reader:
                     end = start
                     break
                 at = skip_undefined(data, start, n) if length == UNDEFINED else start + length
+                continue
+            if wanted is not None and not wanted(tag):
+                at = skip_undefined(data, start, n) if length == UNDEFINED else start + length
+                if at > end:
+                    raise TooShort(at)
                 continue
             vr = _NAMES.get(code, "UN") if code else vrs.vr_of(tag, signed=signed)
             name = f"{tag:08X}"

@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from filmroom.archive.retrieve import Bulk
 
 BULK_OFFERS = (OCTETS, f'multipart/related; type="{OCTETS}"')
-LONG_FRAME_BYTES = 4 << 20  # on average; read in a thread
 _NUMBERS = re.compile(r"[1-9]\d{0,8}(?:,[1-9]\d{0,8})*")
 _BULK_PATH = re.compile(r"[0-9A-Fa-f]{8}(?:/\d{1,9}/[0-9A-Fa-f]{8}){0,64}")
 
@@ -159,10 +158,7 @@ async def _frame(service: Service, handle: Handle, frame_index: int, form: Form)
     if form.media_type == OCTETS and table is not None and table.frame_bits % 8:
         # 1-bit frames that share bytes
         return await frame_as(service, handle, frame_index, EXPLICIT_VR_LE)
-    stored_bytes = handle.location.size_bytes
-    if table is None or stored_bytes > LONG_FRAME_BYTES * table.frames:  # to be inflated, or large
-        return await asyncio.to_thread(retriever.frame, handle, frame_index)
-    return retriever.frame(handle, frame_index)
+    return await retriever.read_frame(handle, frame_index)
 
 
 # -- bulk data ------------------------------------------------------------------------------------

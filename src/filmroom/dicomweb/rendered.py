@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,13 @@ from starlette.responses import Response
 from filmroom.archive.access import Principal
 from filmroom.archive.archive import Archive
 from filmroom.archive.errors import Damaged, NotHeld, Unintelligible, Unsupported
+from filmroom.archive.kept import Kept
 from filmroom.archive.metadata import NOTHING_SOUND
 from filmroom.archive.records import Handle, Selection
+from filmroom.archive.selected import Few, Selected, Sound
 from filmroom.dicom import dicomjson
 from filmroom.dicom.errors import Malformed
+from filmroom.dicom.frames import FrameTable
 from filmroom.dicomweb import negotiate
 from filmroom.dicomweb.answers import BINARY_HEADERS, REVALIDATE, Chunk, Pieces, Stream
 from filmroom.dicomweb.multipart import (
@@ -36,9 +40,9 @@ from filmroom.dicomweb.multipart import (
 from filmroom.pixel.codecs import can_decode
 from filmroom.pixel.errors import NoCodec, TooLarge, Undecodable
 from filmroom.pixel.options import GIF, MEDIA_TYPES, RenderOptions, not_obeyed, parse_options
-from filmroom.pixel.picture import frames_of, number_of, picture_of
+from filmroom.pixel.picture import frames_of, matters, number_of, picture_of
 from filmroom.pixel.pool import Pool
-from filmroom.pixel.render import Stored, render_stored
+from filmroom.pixel.render import Lying, Stored, render_from, render_stored
 from filmroom.pixel.transcode import bit_offset
 
 SINGLE = MEDIA_TYPES
@@ -47,13 +51,13 @@ MULTIPLE = tuple(f'multipart/related; type="{media_type}"' for media_type in MED
 PICTURES_BYTES = 64 << 20  # rendered pictures kept
 ATTRIBUTES_BYTES = 8 << 20  # headers whose parsed attributes are kept
 LONG_HEADER_BYTES = 256 << 10
-LONG_READ_BYTES = 4 << 20
 INLINE_LIMIT = 16 << 20  # LUTs and overlays are needed here, not a reference to them
 CINE_FRAMES = 256
 CINE_BYTES = 64 << 20  # of coded frames in one animation
 PARTS_AHEAD = 4
+MANY_FRAGMENTS = 1000  # more than frames: not told to a worker one by one
 
-# Images, but not what a person would choose to stand for a study.
+# Selected, but not what a person would choose to stand for a study.
 SECOND_CHOICE = frozenset(
     {
         "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
@@ -64,35 +68,8 @@ SECOND_CHOICE = frozenset(
 )
 
 
-class Kept:
-    """The most recently used values, as many as fit into `budget_bytes`."""
-
-    def __init__(self, budget_bytes: int) -> None:
-        self._budget_bytes = budget_bytes
-        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self.size_bytes = 0
-
-    def get(self, key: Hashable) -> Any:
-        """The value, or None."""
-        found = self._values.get(key)
-        if found is None:
-            return None
-        self._values.move_to_end(key)
-        return found[0]
-
-    def put(self, key: Hashable, value: Any, size_bytes: int) -> None:
-        """Keep a value, unless it alone would take a quarter of the budget."""
-        if size_bytes * 4 > self._budget_bytes or key in self._values:
-            return
-        self._values[key] = value, size_bytes
-        self.size_bytes += size_bytes
-        while self.size_bytes > self._budget_bytes:
-            _, (_, freed) = self._values.popitem(last=False)
-            self.size_bytes -= freed
-
-
-PICTURES = Kept(PICTURES_BYTES)
-ATTRIBUTES = Kept(ATTRIBUTES_BYTES)
+PICTURES: Kept[bytes] = Kept(PICTURES_BYTES)
+ATTRIBUTES: Kept[Mapping[str, Any]] = Kept(ATTRIBUTES_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +104,14 @@ async def render_response(
     media_type, multiple = _negotiated(accept, thumbnail, one_instance)
     options = parse_options(params, media_type, thumbnail=thumbnail)
     if instance is not None:
-        handles = [await archive.retriever.instance(principal, study, series, instance)]
+        images: Selected = Few(
+            [await archive.retriever.instance(principal, study, series, instance)]
+        )
     else:
-        handles = await _images(archive, principal, study, series)
+        images = await _images(archive, principal, study, series)
     if not multiple and not one_instance:
-        handles = [representative(handles)]
-    etag = _etag(handles, frame_index, options, multiple, thumbnail)
+        images = Few([await representative(images)])
+    etag = await _etag(images, frame_index, options, multiple, thumbnail)
     headers = {**BINARY_HEADERS, "ETag": etag}
     if not one_instance:
         headers["Cache-Control"] = REVALIDATE  # more images may arrive
@@ -143,10 +122,11 @@ async def render_response(
         return Response(status_code=304, headers=headers)
     studio = Studio(archive, pool, options)
     if multiple:
-        shots = await studio.all_shots(handles, frame_index)
+        shots = studio.all_shots(images, frame_index)
         return await _multipart(studio, shots, media_type, headers)
     middle = thumbnail or not one_instance
-    picture = await studio.single(handles[0], frame_index, middle=middle)
+    (handle,) = images.whole or ()
+    picture = await studio.single(handle, frame_index, middle=middle)
     return Pieces((picture,), {**headers, "Content-Type": media_type})
 
 
@@ -163,38 +143,56 @@ def _negotiated(accept: str | None, thumbnail: bool, one_instance: bool) -> tupl
 
 async def _images(
     archive: Archive, principal: Principal, study: str, series: str | None
-) -> list[Handle]:
+) -> Selected:
     """The instances of a study or series that can be shown."""
     wanted = Selection(
         study_instance_uids=(study,), series_instance_uids=(series,) if series else ()
     )
-    handles = await archive.retriever.select(principal, wanted)
-    if not handles:
+    selected = await archive.retriever.select(principal, wanted)
+    if not selected.kinds:
         raise NotHeld("no such study" if series is None else "no such series in that study")
-    images = [handle for handle in handles if _showable(handle)]
-    if not images:
+    if not any(k.has_frames and can_decode(k.transfer_syntax_uid) for k in selected.kinds):
         raise Unsupported("nothing in it is an image that can be rendered")
-    if not (sound := [handle for handle in images if not handle.damage]):
-        raise Damaged(NOTHING_SOUND)
-    return sound
+    if selected.damaged:
+        selected = Sound(selected)
+        async with aclosing(_showable(selected)) as images:
+            if await anext(images, None) is None:
+                raise Damaged(NOTHING_SOUND)
+    return selected
 
 
-def _showable(handle: Handle) -> bool:
-    return bool(handle.frames) and can_decode(handle.location.transfer_syntax_uid)
+async def _showable(images: Selected) -> AsyncGenerator[Handle, None]:
+    """One after the other; only a page of them is held."""
+    async with aclosing(images.pages()) as pages:
+        async for page in pages:
+            for handle in page:
+                if handle.frames and can_decode(handle.location.transfer_syntax_uid):
+                    yield handle
 
 
-def representative(handles: Sequence[Handle]) -> Handle:
+async def representative(images: Selected) -> Handle:
     """The instance that stands for a study: the middle image of its largest image series."""
-    chosen = [h for h in handles if h.sop_class_uid not in SECOND_CHOICE] or list(handles)
-    by_series: dict[str, list[Handle]] = {}
-    for handle in chosen:
-        by_series.setdefault(handle.series_instance_uid, []).append(handle)
-    largest = max(by_series.values(), key=len)
-    return largest[len(largest) // 2]
+    sizes: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
+    async for handle in _showable(images):
+        sizes[handle.sop_class_uid in SECOND_CHOICE][handle.series_instance_uid] += 1
+    second = not sizes[False]
+    ((largest, size),) = sizes[second].most_common(1)
+    chosen, left = None, size // 2
+    async with aclosing(_showable(images)) as handles:
+        async for handle in handles:
+            is_second = handle.sop_class_uid in SECOND_CHOICE
+            if handle.series_instance_uid != largest or is_second is not second:
+                continue
+            chosen, left = handle, left - 1
+            if left < 0:
+                break
+    if chosen is None:
+        raise NotHeld("the images are gone")
+    return chosen
 
 
-def _etag(
-    handles: Sequence[Handle],
+async def _etag(
+    images: Selected,
     frame_index: int | None,
     options: RenderOptions,
     multiple: bool,
@@ -203,8 +201,10 @@ def _etag(
     """A strong validator: equal content and equal wishes give equal pictures."""
     wish = repr((frame_index, options, multiple, thumbnail)).encode()
     digest = hashlib.sha256(wish)
-    for handle in handles:
-        digest.update(handle.location.digest)
+    async with aclosing(images.pages()) as pages:
+        async for page in pages:
+            for handle in page:
+                digest.update(handle.location.digest)
     return f'"{digest.hexdigest()[:32]}"'
 
 
@@ -241,24 +241,26 @@ class Studio:
             attributes = await self._attributes(shot.handle)
             kept = await self._render(shot.handle, attributes, [shot.frame_index])
             PICTURES.put(key, kept, len(kept))
-        return bytes(kept)
+        return kept
 
-    async def all_shots(self, handles: Sequence[Handle], frame_index: int | None) -> list[Shot]:
+    async def all_shots(
+        self, images: Selected, frame_index: int | None
+    ) -> AsyncGenerator[Shot, None]:
         """Every frame of every instance, or the one frame that was asked for."""
-        shots: list[Shot] = []
-        for handle in handles:
-            if frame_index is not None:
-                shots.append(Shot(handle, frame_index))
-            else:
+        async with aclosing(_showable(images)) as handles:
+            async for handle in handles:
+                if frame_index is not None:
+                    yield Shot(handle, frame_index)
+                    continue
                 table = self._archive.retriever.frame_table(handle)
                 frames = table.frames if table else frames_of(await self._attributes(handle))
-                shots += [Shot(handle, index) for index in range(frames)]
-        return shots
+                for index in range(frames):
+                    yield Shot(handle, index)
 
     async def _cine(self, handle: Handle, attributes: Mapping[str, Any], frames: int) -> bytes:
         """An animation of at most CINE_FRAMES frames, evenly chosen."""
         table = self._archive.retriever.frame_table(handle)
-        coded_bytes = sum(n for _, n in table.ranges(0)) if table is not None else 1
+        coded_bytes = table.span(0)[1] if table is not None else 1
         most = max(min(CINE_FRAMES, CINE_BYTES // max(coded_bytes, 1)), 1)
         step = -(-frames // most)
         key = (self._content(handle), None, self._options)
@@ -267,7 +269,7 @@ class Studio:
             time_ms = frame_time_ms(attributes) * step
             kept = await self._render(handle, attributes, range(0, frames, step), time_ms)
             PICTURES.put(key, kept, len(kept))
-        return bytes(kept)
+        return kept
 
     async def _render(
         self,
@@ -280,21 +282,20 @@ class Studio:
         if not can_decode(syntax):
             raise Unsupported(f"transfer syntax {syntax} cannot be rendered")
         try:
-            stored = [await self._stored(handle, attributes, index) for index in indices]
-            return await self._pool.run(render_stored, stored, syntax, self._options, time_ms)
+            table = self._archive.retriever.frame_table(handle)
+            if table is None or len(table.lengths) - table.frames > MANY_FRAGMENTS:
+                stored = [await self._stored(handle, attributes, index) for index in indices]
+                return await self._pool.run(render_stored, stored, syntax, self._options, time_ms)
+            lying = [_lying(handle, table, attributes, index) for index in indices]
+            with self._archive.retriever.open(handle) as file:
+                return await self._pool.run_on(
+                    file.fd, render_from, lying, syntax, self._options, time_ms
+                )
         except (Undecodable, TooLarge, NoCodec) as error:
             raise Unsupported(f"this image cannot be rendered: {error.message}") from error
 
     async def _stored(self, handle: Handle, attributes: Mapping[str, Any], index: int) -> Stored:
-        retriever = self._archive.retriever
-        table = retriever.frame_table(handle)
-        if table is not None and not 0 <= index < table.frames:
-            raise NotHeld(f"no frame {index + 1}: the instance has {table.frames}")
-        long = table is None or sum(n for _, n in table.ranges(index)) > LONG_READ_BYTES
-        if long:
-            coded = await asyncio.to_thread(retriever.frame, handle, index)
-        else:
-            coded = retriever.frame(handle, index)
+        coded = await self._archive.retriever.read_frame(handle, index)
         picture = picture_of(attributes, index)
         offset = bit_offset(picture.shape, handle.location.transfer_syntax_uid, index)
         return Stored(coded, picture, offset)
@@ -304,7 +305,7 @@ class Studio:
         return table.frames if table is not None else frames_of(attributes)
 
     async def _attributes(self, handle: Handle) -> Mapping[str, Any]:
-        """The header as DICOM JSON, LUTs and overlays in line."""
+        """What the header says of showing frames, as DICOM JSON, LUTs and overlays in line."""
         key = self._content(handle)
         kept: Mapping[str, Any] | None = ATTRIBUTES.get(key)
         if kept is None:
@@ -324,6 +325,7 @@ class Studio:
                 handle.location.transfer_syntax_uid,
                 lambda path: path,
                 inline_limit=INLINE_LIMIT,
+                wanted=matters,
             )
         except Malformed as error:
             raise Unintelligible(str(error)) from error
@@ -333,6 +335,16 @@ class Studio:
                 "the instance is no image; ask for application/dicom, or for its metadata"
             )
         return attributes
+
+
+def _lying(handle: Handle, table: FrameTable, attributes: Mapping[str, Any], index: int) -> Lying:
+    if not 0 <= index < table.frames:
+        raise NotHeld(f"no frame {index + 1}: the instance has {table.frames}")
+    begin = handle.location.data_set_offset
+    pieces = tuple((begin + offset, length) for offset, length in table.ranges(index))
+    picture = picture_of(attributes, index)
+    offset = bit_offset(picture.shape, handle.location.transfer_syntax_uid, index)
+    return Lying(pieces, picture, offset)
 
 
 def frame_time_ms(attributes: Mapping[str, Any]) -> float:
@@ -345,20 +357,32 @@ def frame_time_ms(attributes: Mapping[str, Any]) -> float:
 
 
 async def _multipart(
-    studio: Studio, shots: Sequence[Shot], media_type: str, headers: Mapping[str, str]
+    studio: Studio,
+    shots: AsyncGenerator[Shot, None],
+    media_type: str,
+    headers: Mapping[str, str],
 ) -> Response:
     """All pictures, one part each, made a few ahead of the reader."""
     boundary = new_boundary()
-    first = await studio.picture(shots[0])  # what fails must fail before the answer begins
+    # What fails must fail before the answer begins.
+    first = await studio.picture(await anext(shots))
 
     async def chunks() -> AsyncIterator[Chunk]:
         head = part_head(boundary, {"Content-Type": media_type})
         yield head + first + PART_TAIL
-        for start in range(1, len(shots), PARTS_AHEAD):
-            batch = shots[start : start + PARTS_AHEAD]
-            for picture in await asyncio.gather(*map(studio.picture, batch)):
-                yield head + picture + PART_TAIL
+        async with aclosing(shots):
+            while batch := [shot async for shot in _take(shots, PARTS_AHEAD)]:
+                for picture in await asyncio.gather(*map(studio.picture, batch)):
+                    yield head + picture + PART_TAIL
         yield closing(boundary)
 
     body: Callable[[], AsyncIterator[Chunk]] = chunks
     return Stream(body, {**headers, "Content-Type": content_type(boundary, media_type)})
+
+
+async def _take(shots: AsyncIterator[Shot], count: int) -> AsyncIterator[Shot]:
+    for _ in range(count):
+        shot = await anext(shots, None)
+        if shot is None:
+            return
+        yield shot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from filmroom.archive import convert
@@ -20,19 +21,25 @@ UNCOMPRESSED = frozenset({EXPLICIT_VR_LE, IMPLICIT_VR_LE})
 
 
 def target_of(handle: Handle, form: Form) -> str | None:
-    """The syntax to send an instance in, `*` for as it lies; None when `form` cannot be.
+    """The syntax to send an instance in, `*` for as it lies; None when `form` cannot be."""
+    return target_for(handle.location.transfer_syntax_uid, bool(handle.frames), form)
+
+
+@lru_cache(maxsize=1024)
+def target_for(stored: str, has_frames: bool, form: Form) -> str | None:
+    """The same for all instances that are alike.
 
     Without a demand of the client's, what is only held in a lossy or undecodable form
     goes out as it lies (PS3.18 8.7.3.2).
     """
-    stored, wanted = handle.location.transfer_syntax_uid, form.transfer_syntax_uid
+    wanted = form.transfer_syntax_uid
     if wanted in (AS_STORED, stored):
         return AS_STORED
     syntax = TRANSFER_SYNTAXES[stored]
     costly = syntax.lossy or not can_transcode(stored, wanted)
-    if form.by_default and syntax.encapsulated and handle.frames and costly:
+    if form.by_default and syntax.encapsulated and has_frames and costly:
         return AS_STORED
-    if not handle.frames:  # no pixels to point at: compression has no meaning
+    if not has_frames:  # no pixels to point at: compression has no meaning
         wanted = wanted if wanted in UNCOMPRESSED else EXPLICIT_VR_LE
         return AS_STORED if stored == wanted else wanted
     return wanted if can_transcode(stored, wanted) else None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from filmroom.archive.errors import Damaged, NotHeld, Unsupported
-from filmroom.archive.metadata import NOTHING_SOUND
+from filmroom.archive.errors import NotHeld, Unsupported
 from filmroom.archive.records import Handle, Selection
+from filmroom.archive.selected import Few, Selected, Sound
 from filmroom.dicom.uids import EXPLICIT_VR_LE, is_valid_uid
 from filmroom.dicomweb import negotiate, xml
 from filmroom.dicomweb.answers import (
@@ -48,7 +50,7 @@ from filmroom.dicomweb.service import (
     required_uid,
     uid_of,
 )
-from filmroom.dicomweb.transfer import instance_chunks, target_of
+from filmroom.dicomweb.transfer import instance_chunks, target_for, target_of
 from filmroom.http import accepts_gzip
 
 INSTANCE_OFFERS = (
@@ -63,7 +65,25 @@ LEFT_OUT = "Not in this archive, because the stored files are damaged:"
 
 FIRST_CHUNKS = 4  # part head, File Meta Information, header, first frame
 
-Plan = list[tuple[Handle, str]]  # what to send, and in which syntax (`*`: as it lies)
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to send, and in which form."""
+
+    selected: Selected
+    form: Form
+    left_out: Sequence[str]  # those whose stored files are damaged
+
+    async def items(self) -> AsyncGenerator[tuple[Handle, str], None]:
+        """(instance, its transfer syntax on the way out, `*` for as it lies), in order."""
+        async with aclosing(self.selected.pages()) as pages:
+            async for page in pages:
+                for handle in page:
+                    yield handle, self.target(handle)
+
+    def target(self, handle: Handle) -> str:
+        """An instance of another kind than all before, come in the meantime, goes as it lies."""
+        return target_of(handle, self.form) or AS_STORED
 
 
 async def instances(service: Service, request: Request) -> Response:
@@ -73,55 +93,61 @@ async def instances(service: Service, request: Request) -> Response:
     forms = negotiate.instance_forms(accept_of(request), single=sop is not None)
     if not forms:
         raise not_acceptable(SINGLE_OFFERS if sop else INSTANCE_OFFERS)
-    handles, damaged = sound(await _selected(service, request, study, series, sop))
+    selected = await _selected(service, request, study, series, sop)
+    kinds = {(kind.transfer_syntax_uid, kind.has_frames) for kind in selected.kinds}
+    damaged = selected.damaged
+    if damaged:
+        selected = Sound(selected)
     for form in forms:
-        plan = [(handle, target_of(handle, form)) for handle in handles]
-        feasible = [(handle, target) for handle, target in plan if target is not None]
-        if len(feasible) == len(plan):
-            name = sop or series or study
-            return await _send(service, request, form, feasible, name, damaged)
+        if all(target_for(*kind, form) is not None for kind in kinds):
+            plan = Plan(selected, form, damaged)
+            return await _send(service, request, plan, sop or series or study)
     raise not_acceptable(SINGLE_OFFERS if sop else INSTANCE_OFFERS)
 
 
 async def _selected(
     service: Service, request: Request, study: str, series: str | None, sop: str | None
-) -> list[Handle]:
+) -> Selected:
     retriever, principal = service.archive.retriever, principal_of(request)
     if sop is not None:
-        return [await retriever.instance(principal, study, series, sop)]
+        return Few([await retriever.instance(principal, study, series, sop)])
     selection = Selection(
         study_instance_uids=(study,), series_instance_uids=(series,) if series else ()
     )
-    handles = await retriever.select(principal, selection)
-    if not handles:
+    selected = await retriever.select(principal, selection)
+    if not selected.kinds:
         raise NotHeld("no such series in that study" if series else "no such study")
-    return handles
+    return selected
 
 
-async def _send(
-    service: Service, request: Request, form: Form, plan: Plan, name: str, damaged: list[Handle]
-) -> Response:
-    missing = warning(len(damaged))
-    if form.media_type == ZIP:
-        entries = [(entry_name(handle), _file(service, handle, to)) for handle, to in plan]
-        if damaged:  # whoever opens the archive did not see the header
-            entries.append((LEFT_OUT_NAME, _left_out(damaged)))
+async def _send(service: Service, request: Request, plan: Plan, name: str) -> Response:
+    if plan.form.media_type == ZIP:
         headers = {"Content-Type": ZIP, "Content-Disposition": _attachment(f"{name}.zip")}
-        return Stream(lambda: zip_chunks(entries), {**DOCUMENT_HEADERS, **headers, **missing})
-    if form.multipart:
-        response = await _multipart(service, request, plan, missing)
-        if damaged and response.status_code == 200:
-            response.status_code = 206  # PS3.18 10.4.3.1
+        headers |= {**DOCUMENT_HEADERS, **warning(len(plan.left_out))}
+        entries = _entries(service, plan)
+        stage = service.archive.retriever.stage
+        return Stream(lambda: zip_chunks(entries, stage), headers)
+    if plan.form.multipart:
+        response = await _multipart(service, request, plan)
+        if plan.left_out and response.status_code == 200:
+            response.status_code = 206  # PS3.18 10.4.3
         return response
-    return await single_file(service, request, *plan[0])
+    (handle,) = plan.selected.whole or ()
+    return await single_file(service, request, handle, plan.target(handle))
 
 
-def sound(handles: list[Handle]) -> tuple[list[Handle], list[Handle]]:
-    """(those that can be given, those whose stored files are damaged); Damaged when all are."""
-    given = [handle for handle in handles if not handle.damage]
-    if not given:
-        raise Damaged(NOTHING_SOUND)
-    return given, [handle for handle in handles if handle.damage]
+async def _entries(
+    service: Service, plan: Plan
+) -> AsyncGenerator[tuple[str, AsyncIterator[Chunk]], None]:
+    async with aclosing(plan.items()) as items:
+        async for handle, target in items:
+            yield entry_name(handle), _file(service, handle, target)
+    if plan.left_out:  # whoever opens the archive did not see the header
+        yield LEFT_OUT_NAME, _left_out(plan.left_out)
+
+
+async def _left_out(uids: Sequence[str]) -> AsyncIterator[Chunk]:
+    yield "".join(f"{line}\n" for line in (LEFT_OUT, *uids)).encode()
 
 
 def warning(left_out: int) -> dict[str, str]:
@@ -130,11 +156,6 @@ def warning(left_out: int) -> dict[str, str]:
         return {}
     text = f"{left_out} of the instances left out: their stored files are damaged"
     return {"Warning": f'299 filmroom "{text}"'}
-
-
-async def _left_out(damaged: list[Handle]) -> AsyncIterator[Chunk]:
-    lines = [LEFT_OUT, *(handle.sop_instance_uid for handle in damaged)]
-    yield "".join(f"{line}\n" for line in lines).encode()
 
 
 def _attachment(name: str) -> str:
@@ -216,38 +237,47 @@ async def _take(chunks: AsyncIterator[Chunk], count: int) -> AsyncIterator[Chunk
             return
 
 
-async def _multipart(
-    service: Service, request: Request, plan: Plan, missing: Mapping[str, str]
-) -> Response:
+async def _multipart(service: Service, request: Request, plan: Plan) -> Response:
     boundary = new_boundary()
-    headers = {**BINARY_HEADERS, "Content-Type": content_type(boundary, DICOM), **missing}
-    heads = [
-        part_head(boundary, {"Content-Type": _part_type(handle, target)}) for handle, target in plan
-    ]
+    headers = {**BINARY_HEADERS, "Content-Type": content_type(boundary, DICOM)}
+    headers |= warning(len(plan.left_out))
+    heads: dict[str, bytes] = {}
+
+    def head_of(handle: Handle, target: str) -> bytes:
+        part_type = _part_type(handle, target)
+        if part_type not in heads:
+            heads[part_type] = part_head(boundary, {"Content-Type": part_type})
+        return heads[part_type]
+
     end = closing(boundary)
-    handle, target = plan[0]
+    whole = plan.selected.whole
     if "instance" not in request.path_params:  # a study or series may grow
         headers["Cache-Control"] = DOCUMENT_HEADERS["Cache-Control"]
     else:
+        (handle,) = whole or ()
+        target = plan.target(handle)
         headers["ETag"] = f'W/"{handle.etag}-{target}"'
         if (unchanged := not_modified(request, headers["ETag"], headers)) is not None:
             return unchanged
-    if len(plan) == 1 and target == AS_STORED and handle.location.size_bytes <= INLINE_BYTES:
-        with service.archive.retriever.open(handle) as file:
-            body = await read_range(file.fd, 0, file.size_bytes)
-        return Pieces((heads[0], body, PART_TAIL + end), headers)
+        if target == AS_STORED and handle.location.size_bytes <= INLINE_BYTES:
+            with service.archive.retriever.open(handle) as file:
+                body = await read_range(file.fd, 0, file.size_bytes)
+            return Pieces((head_of(handle, target), body, PART_TAIL + end), headers)
     length = None
-    if all(target == AS_STORED for _, target in plan):
-        files = sum(handle.location.size_bytes for handle, _ in plan)
-        length = sum(map(len, heads)) + files + len(PART_TAIL) * len(plan) + len(end)
+    if whole is not None and all(plan.target(handle) == AS_STORED for handle in whole):
+        files = sum(handle.location.size_bytes for handle in whole)
+        around = sum(len(head_of(handle, AS_STORED)) + len(PART_TAIL) for handle in whole)
+        length = files + around + len(end)
 
     async def chunks() -> AsyncIterator[Chunk]:
-        for head, (handle, target) in zip(heads, plan, strict=True):
-            yield head
-            async for chunk in _file(service, handle, target):
-                yield chunk
-            yield PART_TAIL
-        yield end
+        before = b""
+        async with aclosing(plan.items()) as items:
+            async for handle, target in items:
+                yield before + head_of(handle, target)
+                async for chunk in _file(service, handle, target):
+                    yield chunk
+                before = PART_TAIL
+        yield before + end
 
     return await _stream(request, chunks(), headers, length)
 

@@ -7,7 +7,7 @@ and sends whatever the other methods return. RemoteProtocolError from `next_even
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeAlias
@@ -23,8 +23,8 @@ from filmroom.dimse.errors import (
 from filmroom.dimse.items import OperationsWindow, UserIdentity
 from filmroom.dimse.messages import Message
 from filmroom.dimse.negotiation import Accept, Acceptance, PresentationContext, Reject, agreed
-from filmroom.dimse.pdu import Pdu, PduReader, PduType, Piece
-from filmroom.dimse.pdv import Command, Data, MessageReader, cut, fragment_bytes
+from filmroom.dimse.pdu import LAST, Pdu, PduReader, PduType, Piece
+from filmroom.dimse.pdv import Command, Data, MessageReader, cut, fragment_bytes, head
 from filmroom.dimse.upper_layer import Action, Event, State, UpperLayer
 
 _numbers = count(1)
@@ -286,6 +286,22 @@ class Association:
     def message(self, context_id: int, message: Message, data_set: bytes | None = None) -> bytes:
         """A whole message, ready for one send."""
         return b"".join(self.message_head(context_id, message, data_set))
+
+    def messages(self, context_id: int, message: Message, data_sets: Sequence[bytes]) -> bytes:
+        """A message once with each of these data sets, ready for one send."""
+        self._check_can_send(context_id)
+        size = self._fragment_bytes
+        command = b"".join(
+            cut(context_id, encode_command(message, has_data_set=True), size, is_command=True)
+        )
+        parts: list[bytes | memoryview] = []
+        for data_set in data_sets:
+            parts.append(command)
+            if len(data_set) <= size:
+                parts += (head(context_id, len(data_set), LAST), data_set)
+            else:
+                parts += cut(context_id, data_set, size)
+        return b"".join(parts)
 
     def message_head(
         self, context_id: int, message: Message, data_set: bytes | memoryview | None

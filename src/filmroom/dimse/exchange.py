@@ -9,7 +9,7 @@ Everything runs on the event loop of the association: nothing here may block for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from filmroom.dimse.association import AssociationInfo
@@ -58,6 +58,10 @@ class Wire(Protocol):
         self, context_id: int, message: Response, data_set: bytes | None = None
     ) -> None: ...
 
+    async def send_all(
+        self, context_id: int, message: Response, data_sets: Sequence[bytes]
+    ) -> None: ...
+
     async def store(
         self, context_id: int, request: CStoreRequest, source: Source
     ) -> CStoreResponse: ...
@@ -87,6 +91,10 @@ class Exchange:
         if not is_pending(response.status):
             self.status = response.status
         await self._wire.send(self.context.id, response, identifier)
+
+    async def respond_all(self, pending: Response, identifiers: Sequence[bytes]) -> None:
+        """The same pending response with each of these identifiers, in one send."""
+        await self._wire.send_all(self.context.id, pending, identifiers)
 
     async def store(self, request: CStoreRequest, context_id: int, source: Source) -> int:
         """A C-STORE sub-operation on this association (C-GET); returns its status.

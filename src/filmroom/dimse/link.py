@@ -13,6 +13,7 @@ import logging
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from typing import TypeAlias, cast
 
 from filmroom.dimse.association import Association, AssociationEvent
@@ -202,6 +203,17 @@ class Link(asyncio.BufferedProtocol):
                 self.write(self.association.message(context_id, message, data_set))
         else:
             self.write(self.association.message(context_id, message, data_set))
+        await self.drained()
+
+    async def send_all(self, context_id: int, message: Message, data_sets: Sequence[bytes]) -> None:
+        """Send a message with each of a few data sets, all in one piece."""
+        if self.has_ended:
+            raise self.gone()
+        if self._sending.locked():
+            async with self._sending:
+                self.write(self.association.messages(context_id, message, data_sets))
+        else:
+            self.write(self.association.messages(context_id, message, data_sets))
         await self.drained()
 
     async def send_store(self, context_id: int, request: CStoreRequest, source: Source) -> None:

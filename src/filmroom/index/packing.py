@@ -67,12 +67,6 @@ def unpack_all(packed: Iterable[bytes]) -> list[bytes]:
     return together.split(b"\0")
 
 
-def unpack(packed: bytes, uid: str = "") -> bytes:
-    """The DICOM JSON that `pack` was given."""
-    (unpacked,) = unpack_all([packed])
-    return unpacked.replace(b"\x01", uid.encode()) if uid else unpacked
-
-
 def pack_key(key: str, study: str, series: str, instance: str) -> str:
     """A blob key with the UIDs in it replaced by one character each."""
     packed = key.replace(instance, _INSTANCE).replace(series, _SERIES)

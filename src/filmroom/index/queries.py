@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -22,6 +22,7 @@ from filmroom.archive.records import (
     Found,
     Handle,
     Held,
+    InstanceKind,
     Location,
     NewInstance,
     Origin,
@@ -37,12 +38,15 @@ from filmroom.index import packing, values
 from filmroom.index.adding import Adding, Memory, instance_row, origin_json, replaced
 from filmroom.index.engine import Engine, Row, Transaction, TryAgain
 from filmroom.index.finding import Planner, key_blocks
+from filmroom.index.gathering import Gathering
 from filmroom.index.integrity import SqlIntegrity
 from filmroom.index.migrate import migrate
+from filmroom.index.selecting import Selecting
 
 ATTEMPTS = 8  # of a transaction that meets others
 _BLOCK = 10_000  # ids fetched at once when many answers are wanted
 _KEYS_BLOCK = 2_000
+_FIRST = 32  # answers of a search that are fetched before all others
 _UIDS_IN_KEY = re.compile(r"[0-9][0-9.]*[0-9]|[0-9]")
 T = TypeVar("T")
 
@@ -94,6 +98,8 @@ class SqlIndex:
         self._listed = engine.dialect.listed
         self._planner = Planner(engine)
         self._memory = Memory()
+        self._gathering = Gathering(engine)
+        self._selecting = Selecting(engine, self._planner)
         self._adding = threading.Lock()  # guards the memory
         self.embedded = engine.embedded
         self.integrity = SqlIntegrity(engine, self._planner, self._transact)
@@ -170,87 +176,24 @@ class SqlIndex:
         size = _BLOCK if query.limit is None else query.limit
         plan = self._planner.plan(query)
         blocks = key_blocks(self._engine, plan, query, size, _BLOCK)
-        return [found for block in blocks for found in self._found(query.level, block)]
+        found = self._gathering.found
+        return [one for block in blocks for one in found(query.level, [row[0] for row in block])]
 
     def search_iter(self, query: Query, chunk: int = 256) -> Iterator[list[Found]]:
         plan = self._planner.plan(query)
+        size = min(chunk, _FIRST)
         for block in key_blocks(self._engine, plan, query, chunk, _BLOCK):
-            for at in range(0, len(block), chunk):
-                yield self._found(query.level, block[at : at + chunk])
+            at = 0
+            while at < len(block):
+                ids = [row[0] for row in block[at : at + size]]
+                yield self._gathering.found(query.level, ids)
+                at, size = at + size, chunk
 
     def count(self, query: Query) -> int:
         if query.level is Level.IMAGE and not query.matches:
             return self.statistics().instances
         count = self._planner.plan(query).count()
         return int(self._engine.rows(count.sql, count.parameters)[0][0])
-
-    def _found(self, level: Level, keys: Sequence[Row]) -> list[Found]:
-        ids = [row[0] for row in keys]
-        found = self._at(level, ids)
-        return [found[id_] for id_ in ids if id_ in found]
-
-    def _at(self, level: Level, ids: Sequence[int]) -> dict[int, Found]:
-        """Rows of a level by id; what is above them is fetched once, however many share it."""
-        of_level = {
-            Level.PATIENT: self._patients,
-            Level.STUDY: self._studies,
-            Level.SERIES: self._series,
-            Level.IMAGE: self._instances,
-        }
-        return of_level[level](ids)
-
-    def _patients(self, ids: Sequence[int]) -> dict[int, Found]:
-        return {
-            id_: Found(
-                packing.unpack(attributes),
-                patient_studies=studies,
-                patient_series=series,
-                patient_instances=instances,
-            )
-            for id_, attributes, studies, series, instances in self._by_id(
-                "found_patient", ids, "tbttt"
-            )
-        }
-
-    def _studies(self, ids: Sequence[int]) -> dict[int, Found]:
-        rows = self._by_id("found_study", ids, "ttbtttt")
-        above = self._patients(list({row[1] for row in rows}))
-        return {
-            id_: replace(
-                above[patient],
-                study=packing.unpack(attributes),
-                study_series=series,
-                study_instances=instances,
-                modalities=_sorted(modalities),
-                sop_classes=_sorted(sop_classes),
-            )
-            for id_, patient, attributes, series, instances, modalities, sop_classes in rows
-        }
-
-    def _series(self, ids: Sequence[int]) -> dict[int, Found]:
-        rows = self._by_id("found_series", ids, "ttbt")
-        above = self._studies(list({row[1] for row in rows}))
-        return {
-            id_: replace(
-                above[study], series=packing.unpack(attributes), series_instances=instances
-            )
-            for id_, study, attributes, instances in rows
-        }
-
-    def _instances(self, ids: Sequence[int]) -> dict[int, Found]:
-        rows = self._by_id("found_instance", ids, "ttbtt")
-        above = self._series(list({row[1] for row in rows}))
-        return {
-            id_: replace(
-                above[series],
-                instance=packing.unpack(attributes, uid),
-                transfer_syntax_uid=transfer_syntax_uid,
-            )
-            for id_, series, attributes, transfer_syntax_uid, uid in rows
-        }
-
-    def _by_id(self, statement: str, ids: Sequence[int], columns: str) -> list[Row]:
-        return self._engine.bulk(self._sql[statement], {"ids": self._listed(ids)}, columns)
 
     # -- retrieving -------------------------------------------------------------------------
     def instance(
@@ -268,6 +211,13 @@ class SqlIndex:
         sql = self._sql["instances"].replace("{selected}", selected.sql)
         rows = self._engine.bulk(sql, selected.parameters, "ttttttttbtbt")
         return [_handle(row) for row in rows]
+
+    def instances_iter(self, selection: Selection) -> Iterator[list[Handle]]:
+        for rows in self._selecting.pages(selection):
+            yield [_handle(row) for row in rows]
+
+    def kinds(self, selection: Selection) -> list[InstanceKind]:
+        return self._selecting.kinds(selection)
 
     def series_metadata(self, study: str, series: str) -> SeriesMetadata | None:
         rows = self._rows("series_metadata", study=study, series=series)
@@ -444,7 +394,3 @@ def _quarantined(row: Row) -> Quarantined:
 
 def _user(row: Row) -> User:
     return User(row[0], row[1], row[2], bool(row[3]))
-
-
-def _sorted(joined: str | None) -> tuple[str, ...]:
-    return tuple(sorted(joined.split("\\"))) if joined else ()

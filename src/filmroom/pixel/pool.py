@@ -25,7 +25,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from filmroom.observe import PIXEL_SECONDS
 from filmroom.pixel import errors
@@ -63,6 +63,13 @@ class _Task:
     job: str
     request: bytes
     future: Future[Any]
+    file: int = -1  # ours, to be given to the worker and closed
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
 
 
 class Pool:
@@ -92,11 +99,38 @@ class Pool:
         result: T = await asyncio.wrap_future(self.submit(function, *args, **kwargs))
         return result
 
-    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """The same for callers without an event loop."""
-        request = pickle.dumps((function, args, kwargs), pickle.HIGHEST_PROTOCOL)
+    async def run_on(
+        self,
+        file: int,
+        function: Callable[Concatenate[int, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """The same for work on an open file: what is in it never passes through here.
+
+        file: a descriptor to read from; the function's first argument is one of the worker's
+        own. It may be closed as soon as this is called.
+        """
+        request = pickle.dumps((function, args, kwargs, True), pickle.HIGHEST_PROTOCOL)
         future: Future[T] = Future()
-        task = _Task(_name(function), request, future)
+        task = _Task(_name(function), request, future, os.dup(file))
+        try:
+            self._enter(task)
+        except BaseException:
+            task.close()
+            raise
+        return await asyncio.wrap_future(future)
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """The same as `run` for callers without an event loop."""
+        request = pickle.dumps((function, args, kwargs, False), pickle.HIGHEST_PROTOCOL)
+        future: Future[T] = Future()
+        self._enter(_Task(_name(function), request, future))
+        return future
+
+    def _enter(self, task: _Task) -> None:
+        request = task.request
         with self._changed:
             if self._closed:
                 raise WorkerLost("the pixel workers are stopped")
@@ -110,8 +144,7 @@ class Pool:
             self._changed.notify()
             if len(self._tasks) > self._idle and len(self._threads) < self.workers:
                 self._start_thread()
-        future.add_done_callback(lambda _: self._withdraw(task))
-        return future
+        task.future.add_done_callback(lambda _: self._withdraw(task))
 
     def _withdraw(self, task: _Task) -> None:
         """Take a cancelled task from the queue: it shall hold neither memory nor a place."""
@@ -121,6 +154,7 @@ class Pool:
             if task in self._tasks:
                 self._tasks.remove(task)
                 self._waiting_bytes -= len(task.request)
+                task.close()
 
     def warm(self) -> None:
         """Start all workers now, so that the first picture does not wait for them."""
@@ -143,6 +177,7 @@ class Pool:
             self._tasks.clear()
             self._changed.notify_all()
         for task in waiting:
+            task.close()
             if task.future.set_running_or_notify_cancel():
                 task.future.set_exception(WorkerLost("the pixel workers are stopped"))
         until = time.monotonic() + GRACE_SECONDS
@@ -158,13 +193,14 @@ class Pool:
         worker = self._new_worker()
         while (task := self._next()) is not None:
             if not task.future.set_running_or_notify_cancel():
+                task.close()
                 continue
             worker = worker or self._new_worker()
             try:
                 if worker is None:
                     raise WorkerLost("no pixel worker can be started")
                 with PIXEL_SECONDS.labels(task.job).time():
-                    result = worker.call(task.request)
+                    result = worker.call(task.request, task.file)
                 task.future.set_result(result)
             except WorkerLost as error:
                 if worker is not None:
@@ -178,6 +214,8 @@ class Pool:
             except Exception as error:  # else nobody would serve this worker's tasks
                 log.error("pixel task failed: a bug", exc_info=error)
                 task.future.set_exception(WorkerLost("a pixel worker failed"))
+            finally:
+                task.close()
         if worker is not None:
             self._live.discard(worker)
             worker.stop()
@@ -255,22 +293,26 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 env=_environment(),
             )
-        self._connection = Connection(ours.detach())
+        self._socket = ours
+        self._connection = Connection(os.dup(ours.fileno()))
         if not self._connection.poll(START_SECONDS) or self._receive() != b"ready":
             self.kill()
             raise WorkerLost("a pixel worker did not start")
 
-    def call(self, request: bytes) -> Any:
-        """Send one task and wait for its result; raises what the task raised, or WorkerLost."""
-        deadline = time.monotonic() + self._limits.wall_seconds
+    def call(self, request: bytes, file: int = -1) -> Any:
+        """Send one task and wait for its result; raises what the task raised, or WorkerLost.
+
+        file: a descriptor that the task needs; -1 for none.
+        """
         try:
             self._connection.send_bytes(request)
+            if file >= 0:
+                socket.send_fds(self._socket, [b"F"], [file])
         except OSError as error:
             raise WorkerLost("a pixel worker died; only this image is affected") from error
-        if not self._connection.poll(max(deadline - time.monotonic(), 0.0)):
-            raise WorkerLost(f"the image took longer than {self._limits.wall_seconds:g} s")
+        received = self._receive()
         try:
-            succeeded, value = _Plain(io.BytesIO(self._receive())).load()
+            succeeded, value = _Plain(io.BytesIO(received)).load()
         except Exception as error:  # whatever it wrote, it is only a worker that is lost
             raise WorkerLost("a pixel worker gave no answer that makes sense") from error
         if not succeeded:
@@ -280,16 +322,23 @@ class _Worker:
     def _receive(self) -> bytes:
         try:
             return self._connection.recv_bytes()
+        except BlockingIOError as error:  # SO_RCVTIMEO
+            limit = self._limits.wall_seconds
+            raise WorkerLost(f"the image took longer than {limit:g} s") from error
         except (EOFError, OSError) as error:
             raise WorkerLost("a pixel worker died; only this image is affected") from error
 
     def stop(self) -> None:
         """Let it end by itself: its socket is closed."""
-        self._connection.close()
+        self._close()
         try:
             self._process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def _close(self) -> None:
+        self._connection.close()
+        self._socket.close()
 
     def end(self) -> None:
         """End its process; its thread sees the socket close. For other threads to call."""
@@ -297,7 +346,7 @@ class _Worker:
 
     def kill(self) -> None:
         """End it now."""
-        self._connection.close()
+        self._close()
         self._process.kill()
         self._process.wait()
 

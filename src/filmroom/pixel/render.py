@@ -7,7 +7,8 @@ encode. Nothing here is cached but the look-up tables.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from filmroom.pixel.picture import Overlay, Picture, picture_of
 Pixels = NDArray[np.uint8]  # (rows, columns) grey or (rows, columns, 3) RGB
 
 JPEG_LARGEST_SIDE = 65500
+THIN_TO = 2  # source pixels per rendered one that grey levels are looked up for
 SKIP_FROM = 4  # source pixels per rendered one from which whole pixels are skipped first
 
 
@@ -32,6 +34,15 @@ class Stored:
     """One frame as it lies in its file, and what to make of it."""
 
     coded: bytes
+    picture: Picture
+    bit_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """The same by where its pieces lie in a file: (offset, length) of each."""
+
+    pieces: tuple[tuple[int, int], ...]
     picture: Picture
     bit_offset: int = 0
 
@@ -49,8 +60,25 @@ def render(
     return encode([shown], options)
 
 
+def render_from(
+    file: int,
+    frames: Sequence[Lying],
+    transfer_syntax_uid: str,
+    options: RenderOptions,
+    frame_time_ms: float = 100.0,
+) -> bytes:
+    """`render_stored` of frames in an open file, read one after the other."""
+
+    def read() -> Iterator[Stored]:
+        for lying in frames:
+            pieces = [os.pread(file, length, offset) for offset, length in lying.pieces]
+            yield Stored(b"".join(pieces), lying.picture, lying.bit_offset)
+
+    return render_stored(read(), transfer_syntax_uid, options, frame_time_ms)
+
+
 def render_stored(
-    frames: Sequence[Stored],
+    frames: Iterable[Stored],
     transfer_syntax_uid: str,
     options: RenderOptions,
     frame_time_ms: float = 100.0,
@@ -71,7 +99,29 @@ def render_stored(
 def _show(
     array: NDArray[Any], photometric: str, picture: Picture, options: RenderOptions
 ) -> Pixels:
+    skip = _skip(array, photometric, picture, options)
+    if skip > 1 and options.viewport is not None:
+        size = _size(array.shape[0], array.shape[1], options.viewport)
+        return _resize(paint(array[::skip, ::skip], photometric, picture, options), *size)
     return place(paint(array, photometric, picture, options), options)
+
+
+def _skip(array: NDArray[Any], photometric: str, picture: Picture, options: RenderOptions) -> int:
+    """Of how many pixels each way one is enough for a much smaller picture of a grey image."""
+    grey = picture.grey
+    window = options.window or grey.window
+    is_plain = array.ndim == 2 and photometric != "PALETTE COLOR" and not picture.overlays
+    if not is_plain or (grey.voi is None and (window is None or not window.usable)):
+        return 1  # without a window the frame's own range is its window
+    viewport = options.viewport
+    if options.region is not None or viewport is None or viewport != _whole(viewport):
+        return 1
+    height, width = _size(array.shape[0], array.shape[1], viewport)
+    return int(min(array.shape[0] // height, array.shape[1] // width) // THIN_TO)
+
+
+def _whole(viewport: Viewport) -> Viewport:
+    return Viewport(viewport.width, viewport.height)
 
 
 def paint(
@@ -115,13 +165,17 @@ def place(pixels: Pixels, options: RenderOptions) -> Pixels:
     if viewport is None:
         return pixels
     pixels = _cut(pixels, viewport)
-    rows, columns = pixels.shape[:2]
+    return _resize(pixels, *_size(pixels.shape[0], pixels.shape[1], viewport))
+
+
+def _size(rows: int, columns: int, viewport: Viewport) -> tuple[int, int]:
+    """(height, width) of an image that fills a viewport and keeps its shape."""
     scale = min(viewport.width / columns, viewport.height / rows)
     width = min(max(round(columns * scale), 1), viewport.width)
     height = min(max(round(rows * scale), 1), viewport.height)
     if width * height > LARGEST_AREA:
         raise BadParameter(f"a rendered image may have at most {LARGEST_AREA} pixels")
-    return _resize(pixels, height, width)
+    return height, width
 
 
 def _fraction(pixels: Pixels, region: tuple[float, float, float, float]) -> Pixels:

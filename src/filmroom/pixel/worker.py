@@ -11,6 +11,7 @@ import os
 import pickle
 import resource
 import signal
+import socket
 import sys
 from multiprocessing.connection import Connection
 from typing import Any
@@ -29,7 +30,8 @@ def main(descriptor: int, memory_bytes: int, cpu_seconds: int) -> None:
     _hush()
     limit = _address_space() + memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    with Connection(descriptor) as connection:
+    files = socket.socket(fileno=os.dup(descriptor))
+    with files, Connection(descriptor) as connection:
         connection.send_bytes(b"ready")
         while True:
             try:
@@ -37,7 +39,7 @@ def main(descriptor: int, memory_bytes: int, cpu_seconds: int) -> None:
             except (EOFError, OSError):
                 return
             _allow_cpu(cpu_seconds)
-            connection.send_bytes(_answer(request))
+            connection.send_bytes(_answer(request, files))
 
 
 def _preload() -> None:
@@ -68,17 +70,22 @@ def _allow_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(used) + seconds + 1, hard))
 
 
-def _answer(request: bytes) -> bytes:
+def _answer(request: bytes, files: socket.socket) -> bytes:
     outcome: tuple[bool, Any]
+    received: list[int] = []
     try:
-        function, args, kwargs = pickle.loads(request)  # noqa: S301 - from our own server
-        outcome = True, function(*args, **kwargs)
+        function, args, kwargs, on_file = pickle.loads(request)  # noqa: S301 - from our own server
+        if on_file:
+            _, received, _, _ = socket.recv_fds(files, 1, 1)
+        outcome = True, function(*received, *args, **kwargs)
     except PixelError as error:
         outcome = False, error
     except MemoryError:
         outcome = False, TooLarge("the image needs more memory than one image may have")
     except Exception as error:  # noqa: BLE001 - a worker lives on; the caller is told
         outcome = False, PixelError(f"the image cannot be processed ({type(error).__name__})")
+    for file in received:
+        os.close(file)
     return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
 
 

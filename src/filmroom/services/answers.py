@@ -16,6 +16,7 @@ from filmroom.dicom import text, uids, vrs
 from filmroom.dicom.elements import DataSet
 from filmroom.dicom.tags import BY_TAG, SPECIFIC_CHARACTER_SET
 from filmroom.services.identifiers import (
+    BINARY_VRS,
     COMPUTED_TAGS,
     INSTANCE_AVAILABILITY,
     QUERY_RETRIEVE_LEVEL,
@@ -49,9 +50,45 @@ class Syntax:
             code = b"UN"
         return self._long.pack(group, number, code, 0, len(value)) + value
 
+    def header(self, tag: int, vr: str) -> _Header:
+        """What stands before values of one attribute."""
+        return _Header(self, tag, vr)
+
     def item(self, content: bytes) -> bytes:
         """One item of a sequence, of defined length (PS3.5 7.5.1)."""
         return self._implicit.pack(0xFFFE, 0xE000, len(content)) + content
+
+
+class _Header:
+    """Writes one attribute again and again: values of up to SHORT_LIMIT bytes of ASCII."""
+
+    def __init__(self, syntax: Syntax, tag: int, vr: str) -> None:
+        written = syntax.element(tag, vr, b"\0\0")
+        is_short = syntax.explicit_vr and vr.encode("ascii") not in vrs.LONG_VRS
+        self._length = struct.Struct(syntax.order + ("H" if is_short else "I"))
+        self._start = written[: -2 - self._length.size]
+        self._padding = padded(b"\0", vr)[1:]
+        self._vr = vr
+        self._is_text = vr not in BINARY_VRS and vr != "SQ"
+
+    def text_of(self, values: Any) -> str | None:
+        """Values of the DICOM JSON Model as one text; None when it is not that simple."""
+        if not values or not self._is_text:
+            return None
+        if len(values) == 1:
+            value = values[0]
+            if type(value) is dict and len(value) == 1:
+                value = value.get("Alphabetic")
+            elif type(value) is int or type(value) is float:
+                value = as_text(self._vr, value)
+            return value if type(value) is str else None
+        return "\\".join(values) if all(type(value) is str for value in values) else None
+
+    def of(self, raw: bytes) -> bytes:
+        """The element with this value."""
+        if len(raw) % 2:
+            raw += self._padding
+        return self._start + self._length.pack(len(raw)) + raw
 
 
 class Answerer:
@@ -75,9 +112,46 @@ class Answerer:
             for tag in sorted(asked.keys() | self._fixed.keys())
             if tag != SPECIFIC_CHARACTER_SET
         ]
+        self._quick = self._quick_plan()
+
+    def _quick_plan(self) -> list[tuple[str, bytes, _Header | None]]:
+        """For answers in ASCII: (name, what is written without a value, what precedes one).
+
+        No third: the second is all there is to write.
+        """
+        plan: list[tuple[int, str, bytes, _Header | None]] = []
+        for tag, name, vr, _ in self._plan:
+            if tag in self._fixed:
+                value = padded(self._fixed[tag].encode("ascii"), vr)
+                plan.append((tag, name, self._syntax.element(tag, vr, value), None))
+            else:
+                header = self._syntax.header(tag, vr)
+                plan.append((tag, name, self._syntax.element(tag, vr, b""), header))
+        if self._wanted_charset:
+            value = padded(self._wanted_charset.encode("ascii", "replace"), "CS")
+            element = self._syntax.element(SPECIFIC_CHARACTER_SET, "CS", value)
+            plan.append((SPECIFIC_CHARACTER_SET, "", element, None))
+        return [entry[1:] for entry in sorted(plan, key=lambda entry: entry[0])]
+
+    def _write_quickly(self, answer: Mapping[str, Any]) -> bytes | None:
+        """`write` for the common answer: a text in ASCII, or a name, in each attribute."""
+        parts = []
+        for name, empty, header in self._quick:
+            attribute = answer.get(name)
+            if header is None or attribute is None:
+                parts.append(empty)
+                continue
+            value = header.text_of(attribute.get("Value"))
+            if value is None or not value.isascii() or len(value) > SHORT_LIMIT:
+                return None
+            parts.append(header.of(value.encode("ascii")))
+        return b"".join(parts)
 
     def write(self, answer: Mapping[str, Any]) -> bytes:
         """One answer of the archive as the identifier of a pending response."""
+        quickly = self._write_quickly(answer)
+        if quickly is not None:
+            return quickly
         charset = self._charset(answer)
         charsets = text.charsets(charset.encode("ascii", "replace"))
         parts = []

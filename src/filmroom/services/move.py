@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from filmroom.archive.access import Principal
 from filmroom.archive.errors import ArchiveError
 from filmroom.archive.records import Handle, Peer
+from filmroom.archive.selected import Few, Selected
 from filmroom.dimse.client import ClientAssociation, associate
 from filmroom.dimse.errors import DimseError
 from filmroom.dimse.exchange import Exchange
 from filmroom.dimse.messages import CMoveRequest
 from filmroom.services import outcomes
 from filmroom.services.peers import AddressBook
-from filmroom.services.query_retrieve import Retrieval, Retriever
+from filmroom.services.query_retrieve import Retrieval, Retriever, log_refusal
 from filmroom.services.suboperations import (
+    MAX_CONTEXTS,
     Contexts,
     Files,
     Prepared,
@@ -71,14 +74,30 @@ async def move(
         return await retrieval.refuse(
             outcomes.DESTINATION_UNKNOWN, "No peer of that AE title with host and port"
         )
-    handles = await retrieval.select(identifier, row, retriever, principal)
-    if handles is None:
+    selected = await retrieval.select(identifier, row, retriever, principal)
+    if selected is None:
         return
     mover = _Mover(retrieval, peer, sending, retriever, transcode)
-    for batch in batches(handles, kind_of):
-        if not exchange.cancelled:
-            await mover.send(batch)
+    try:
+        await _send_all(mover, selected, exchange)
+    except ArchiveError as error:  # the index went away between two pages
+        log_refusal("C-MOVE", exchange, error)
+        mover.trouble = error.message
+        retrieval.counts.fail_rest()
     await retrieval.finish(mover.trouble)
+
+
+async def _send_all(mover: _Mover, selected: Selected, exchange: Exchange) -> None:
+    """Over one association, unless that would need more contexts than one may propose."""
+    contexts = proposal((k.sop_class_uid, k.transfer_syntax_uid) for k in selected.kinds)
+    async with aclosing(selected.pages()) as pages:
+        if len(contexts) <= MAX_CONTEXTS:
+            await mover.send(pages, contexts)
+            return
+        async for page in pages:
+            for batch in batches(page, kind_of):
+                if not exchange.cancelled:
+                    await mover.send(Few(batch).pages(), proposal(map(kind_of, batch)))
 
 
 class _Mover:
@@ -99,16 +118,17 @@ class _Mover:
         self._transcode = transcode
         self.trouble = ""  # what went wrong with the association, for the error comment
 
-    async def send(self, handles: Sequence[Handle]) -> None:
-        """Send a batch; an association lost on the way is replaced as long as that helps."""
-        queue = Queue(handles, self._retrieval.counts, self._files, self._transcode)
-        contexts = proposal(map(kind_of, handles))
+    async def send(
+        self, pages: AsyncIterator[Sequence[Handle]], contexts: Sequence[Proposed]
+    ) -> None:
+        """Send pages; an association lost on the way is replaced as long as that helps."""
+        queue = Queue(pages, self._retrieval.counts, self._files, self._transcode)
         try:
             await self._retrieval.tell()
-            while queue and not self._retrieval.exchange.cancelled:
+            while not self._retrieval.exchange.cancelled and await queue.has_more():
                 sent = await self._one_association(queue, contexts)
-                if queue and not sent:
-                    queue.fail_all()
+                if not sent and not self._retrieval.exchange.cancelled:
+                    await queue.fail_all()
         finally:
             queue.close()
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from filmroom.archive.access import Action, Principal, demand
 from filmroom.archive.errors import ArchiveError
 from filmroom.archive.records import Handle, Query, Selection
+from filmroom.archive.selected import Selected, count
 from filmroom.dimse.exchange import Exchange
 from filmroom.dimse.messages import CFindRequest, CGetRequest, CMoveRequest, CStoreRequest, answer
 from filmroom.services import outcomes
@@ -31,6 +33,8 @@ from filmroom.services.table import Row
 log = logging.getLogger(__name__)
 
 READ_INLINE_BYTES = 32 * 1024
+GATHERED_BYTES = 32 * 1024  # of pending responses in one send
+ANSWER_BYTES = 128  # of a pending response beside its identifier
 T = TypeVar("T")
 
 
@@ -38,14 +42,19 @@ class Finder(Protocol):
     """What we need of archive.find.Finder."""
 
     def stream(
-        self, principal: Principal, query: Query, requested: frozenset[int] | None, /
-    ) -> AsyncIterator[list[dict[str, Any]]]: ...
+        self,
+        principal: Principal,
+        query: Query,
+        requested: frozenset[int] | None,
+        write: Callable[[dict[str, Any]], bytes],
+        /,
+    ) -> AsyncIterator[list[bytes]]: ...
 
 
 class Retriever(Files, Protocol):
     """What we need of archive.retrieve.Retriever."""
 
-    async def select(self, principal: Principal, selection: Selection, /) -> list[Handle]: ...
+    async def select(self, principal: Principal, selection: Selection, /) -> Selected: ...
 
 
 async def _understood(
@@ -90,17 +99,30 @@ async def find(
         answerer = Answerer(asked, syntax, exchange.info.called_ae_title)
         status = outcomes.PENDING_KEYS_UNSUPPORTED if asked.unsupported else outcomes.PENDING
         pending = answer(request, status)
-        async for found in finder.stream(principal, asked.query, asked.requested):
-            for one in found:
+        async for found in finder.stream(principal, asked.query, asked.requested, answerer.write):
+            for together in _gathered(found):
                 if exchange.cancelled:
                     return await final(outcomes.CANCELLED)
-                await exchange.respond(pending, answerer.write(one))
+                await exchange.respond_all(pending, together)
+                await asyncio.sleep(0)  # others have their turn, and a C-CANCEL is heard
     except BadIdentifier as error:
         return await final(outcomes.IDENTIFIER_MISMATCH, error.message, (error.tag,))
     except ArchiveError as error:
         log_refusal("C-FIND", exchange, error)
         return await final(outcomes.status_of(error, outcomes.QUERY_STATUS), error.message)
     await final(outcomes.CANCELLED if exchange.cancelled else outcomes.SUCCESS)
+
+
+def _gathered(identifiers: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """As many at a time as make one send."""
+    first = size = 0
+    for at, identifier in enumerate(identifiers):
+        if at > first and size + len(identifier) > GATHERED_BYTES:
+            yield identifiers[first:at]
+            first, size = at, 0
+        size += len(identifier) + ANSWER_BYTES
+    if identifiers:
+        yield identifiers[first:]
 
 
 # -- C-MOVE and C-GET -----------------------------------------------------------------------
@@ -121,14 +143,14 @@ class Retrieval:
         row: Row,
         retriever: Retriever,
         principal: Principal,
-    ) -> list[Handle] | None:
+    ) -> Selected | None:
         """What is asked for; None when it was refused, and that has been answered."""
         negotiated = Negotiated.from_bytes(self.exchange.info.extended.get(row.sop_class_uid, b""))
         try:
             demand(principal, Action.RETRIEVE)
             syntax = self.exchange.context.transfer_syntax
             selection = await _understood(read_selection, identifier, syntax, row, negotiated)
-            handles = await retriever.select(principal, selection)
+            selected = await retriever.select(principal, selection)
         except BadIdentifier as error:
             await self.refuse(outcomes.IDENTIFIER_MISMATCH, error.message, (error.tag,))
             return None
@@ -136,8 +158,8 @@ class Retrieval:
             log_refusal(type(self.request).__name__, self.exchange, error)
             await self.refuse(outcomes.status_of(error, outcomes.RETRIEVE_STATUS), error.message)
             return None
-        self.counts.remaining = len(handles)
-        return handles
+        self.counts.remaining = count(selected)
+        return selected
 
     async def tell(self) -> None:
         """Send a pending response with counts, when one is due."""
@@ -188,32 +210,45 @@ async def get(
 ) -> None:
     """Answer a C-GET-RQ: sub-operations on the same association (PS3.4 C.4.3)."""
     retrieval = Retrieval(request, exchange)
-    handles = await retrieval.select(identifier, row, retriever, principal)
-    if handles is None:
+    selected = await retrieval.select(identifier, row, retriever, principal)
+    if selected is None:
         return
+    comment = ""
+    async with aclosing(selected.pages()) as pages:
+        queue = Queue(pages, retrieval.counts, retriever, transcode)
+        try:
+            await _send_all(retrieval, queue)
+        except ArchiveError as error:  # the index went away between two pages
+            log_refusal("C-GET", exchange, error)
+            comment = error.message
+            retrieval.counts.fail_rest()
+        finally:
+            queue.close()
+    await retrieval.finish(comment)
+
+
+async def _send_all(retrieval: Retrieval, queue: Queue) -> None:
+    exchange = retrieval.exchange
     contexts = Contexts(c for c in exchange.info.contexts.values() if c.scp_role)
-    queue = Queue(handles, retrieval.counts, retriever, transcode)
     message_id = 0
-    try:
-        while not exchange.cancelled:
-            await retrieval.tell()
-            prepared = await queue.next(contexts)
-            if prepared is None:
-                break
-            await queue.look_ahead(contexts)
-            message_id = message_id % 0xFFFF + 1
-            store = _store_request(request, prepared.handle, message_id)
-            try:
-                status = await exchange.store(store, prepared.context_id, prepared.source)
-            finally:
-                prepared.source.close()
-            retrieval.counts.note(prepared.handle, status)
-    finally:
-        queue.close()
-    await retrieval.finish()
+    while not exchange.cancelled:
+        await retrieval.tell()
+        prepared = await queue.next(contexts)
+        if prepared is None:
+            break
+        await queue.look_ahead(contexts)
+        message_id = message_id % 0xFFFF + 1
+        store = _store_request(retrieval.request, prepared.handle, message_id)
+        try:
+            status = await exchange.store(store, prepared.context_id, prepared.source)
+        finally:
+            prepared.source.close()
+        retrieval.counts.note(prepared.handle, status)
 
 
-def _store_request(request: CGetRequest, handle: Handle, message_id: int) -> CStoreRequest:
+def _store_request(
+    request: CMoveRequest | CGetRequest, handle: Handle, message_id: int
+) -> CStoreRequest:
     return CStoreRequest(
         message_id=message_id,
         affected_sop_class_uid=handle.sop_class_uid,

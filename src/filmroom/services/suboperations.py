@@ -7,18 +7,19 @@ reads as the wire asks for them: one in flight, the next one already open.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-import tempfile
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
 
-from filmroom.archive.errors import ArchiveError, Unavailable, Unsupported
+from filmroom.archive.errors import ArchiveError, Unsupported
 from filmroom.archive.records import Handle
 from filmroom.archive.retrieve import OpenFile
+from filmroom.archive.stores import Staged
 from filmroom.dicom import uids
 from filmroom.dimse.negotiation import PresentationContext
 from filmroom.pixel.errors import PixelError
@@ -27,7 +28,8 @@ from filmroom.services import outcomes
 log = logging.getLogger(__name__)
 
 PENDING_EVERY_SECONDS = 1.0
-SPOOLED_BYTES = 16 * 1024 * 1024  # of a transcoded data set kept in memory
+SPOOLED_BYTES = 2 * 1024 * 1024  # of a transcoded data set kept in memory
+FAILED_UIDS = 10_000  # listed at the end; further ones are only counted
 FALLBACK_SYNTAXES = (uids.EXPLICIT_VR_LE, uids.IMPLICIT_VR_LE)
 MAX_CONTEXTS = 128  # in one association: odd IDs 1-255  PS3.8 9.3.2.2
 
@@ -45,6 +47,7 @@ class Files(Protocol):
     """What we need of archive.retrieve.Retriever."""
 
     def open(self, handle: Handle, /) -> OpenFile: ...
+    def stage(self) -> Staged: ...
 
 
 # A stored data set in another transfer syntax, in pieces; see archive.convert.data_set_as.
@@ -104,14 +107,19 @@ class Counts:
 
     def note(self, handle: Handle, status: int) -> None:
         """Count one finished sub-operation by the status of its C-STORE-RSP."""
-        self.remaining -= 1
+        self.remaining = max(self.remaining - 1, 0)  # what came meanwhile was not counted
         if status == outcomes.SUCCESS:
             self.completed += 1
         elif is_warning(status):
             self.warning += 1
         else:
             self.failed += 1
-            self.failed_uids.append(handle.sop_instance_uid)
+            if len(self.failed_uids) < FAILED_UIDS:
+                self.failed_uids.append(handle.sop_instance_uid)
+
+    def fail_rest(self) -> None:
+        """Count what was not come to as failed, without knowing what it is."""
+        self.failed, self.remaining = self.failed + self.remaining, 0
 
     @property
     def final_status(self) -> int:
@@ -171,35 +179,49 @@ class SpooledSource:
     Its length must be known before the first byte is sent.
     """
 
-    def __init__(self, spool: IO[bytes], size: int) -> None:
-        self._spool = spool
+    def __init__(self, held: bytes | bytearray, file: Staged | None, size: int) -> None:
+        self._held = memoryview(held)
+        self._file = file
+        self._at = 0
         self.size = size
 
-    def read(self, length: int) -> bytes:
+    def read(self, length: int) -> bytes | memoryview:
         """The next bytes, at most `length`."""
-        return self._spool.read(length)
+        at, self._at = self._at, self._at + length
+        if self._file is not None:
+            return self._file.read(at, length)
+        return self._held[at : at + length]
 
     def close(self) -> None:
         """Forget it."""
-        self._spool.close()
+        if self._file is not None:
+            self._file.discard()
 
 
-async def spooled(pieces: AsyncIterator[bytes]) -> SpooledSource:
-    """All pieces as one source; Unsupported when the pixels cannot be had in that syntax."""
-    spool = tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES)  # noqa: SIM115
+async def spooled(pieces: AsyncIterator[bytes], stage: Callable[[], Staged]) -> SpooledSource:
+    """All pieces as one source; Unsupported when the pixels cannot be had in that syntax.
+
+    stage: gives room for a large one; Unavailable when there is none.
+    """
+    held, file, size = bytearray(), None, 0
     try:
         async for piece in pieces:
-            spool.write(piece)
-        size = spool.tell()
-        spool.seek(0)
+            size += len(piece)
+            if file is None and size <= SPOOLED_BYTES:
+                held += piece
+                continue
+            if file is None:
+                file = stage()
+                await asyncio.to_thread(file.write, bytes(held))
+                held.clear()
+            await asyncio.to_thread(file.write, piece)
     except BaseException as error:
-        spool.close()
+        if file is not None:
+            file.discard()
         if isinstance(error, PixelError):
             raise Unsupported(error.message) from error
-        if isinstance(error, OSError):
-            raise Unavailable("no room to transcode", detail=str(error)) from error
         raise
-    return SpooledSource(cast("IO[bytes]", spool), size)
+    return SpooledSource(held, file, size)
 
 
 class Contexts:
@@ -257,7 +279,7 @@ async def prepare(
         return Prepared(handle, context_id, FileSource(files.open(handle)))
     if transcode is None:
         raise Unsupported("the receiver does not take the stored transfer syntax")
-    return Prepared(handle, context_id, await spooled(transcode(handle, syntax)))
+    return Prepared(handle, context_id, await spooled(transcode(handle, syntax), files.stage))
 
 
 class Queue:
@@ -265,19 +287,21 @@ class Queue:
 
     def __init__(
         self,
-        handles: Sequence[Handle],
+        pages: AsyncIterator[Sequence[Handle]],
         counts: Counts,
         files: Files,
         transcode: Transcode | None,
     ) -> None:
-        self._waiting = deque(handles)
+        self._pages = pages
+        self._waiting: deque[Handle] = deque()
         self._counts = counts
         self._files = files
         self._transcode = transcode
         self._ready: Prepared | None = None
 
-    def __bool__(self) -> bool:
-        return self._ready is not None or bool(self._waiting)
+    async def has_more(self) -> bool:
+        """Whether anything is left to be sent."""
+        return self._ready is not None or await self._first() is not None
 
     async def next(self, contexts: Contexts) -> Prepared | None:
         """The next one to send; those that cannot be are counted as failed on the way."""
@@ -286,14 +310,23 @@ class Queue:
 
     async def look_ahead(self, contexts: Contexts) -> None:
         """Open the next one, while the kernel is still busy with the last."""
-        if self._ready or not self._waiting:
+        if self._ready:
             return
-        if contexts.take_as_stored(kind_of(self._waiting[0])):  # transcoding is not for now
-            self._ready = await self._prepare(contexts)
+        first = await self._first()
+        if first is not None and contexts.take_as_stored(kind_of(first)):
+            self._ready = await self._prepare(contexts)  # transcoding is not for now
+
+    async def _first(self) -> Handle | None:
+        """The first of those that wait, of the next page if need be."""
+        if not self._waiting:
+            async for page in self._pages:
+                self._waiting.extend(page)
+                break
+        return self._waiting[0] if self._waiting else None
 
     async def _prepare(self, contexts: Contexts) -> Prepared | None:
-        while self._waiting:
-            handle = self._waiting.popleft()
+        while (handle := await self._first()) is not None:
+            self._waiting.popleft()
             try:
                 return await prepare(handle, contexts, self._files, self._transcode)
             except ArchiveError as error:
@@ -303,10 +336,10 @@ class Queue:
                 self._counts.note(handle, outcomes.PROCESSING_FAILURE)
         return None
 
-    def fail_all(self) -> None:
+    async def fail_all(self) -> None:
         """Count everything that is left as failed."""
         self.close()
-        while self._waiting:
+        while await self._first() is not None:
             self._counts.note(self._waiting.popleft(), outcomes.PROCESSING_FAILURE)
 
     def close(self) -> None:

@@ -44,6 +44,9 @@ class InlinePool:
     async def run(self, function, /, *args, **kwargs):
         return function(*args, **kwargs)
 
+    async def run_on(self, file, function, /, *args, **kwargs):
+        return function(file, *args, **kwargs)
+
 
 class Door:
     """What asgi.py does before us: says who asks."""

@@ -286,9 +286,9 @@ async def test_a_frame_that_must_be_inflated_is_read_off_the_loop(room, monkeypa
     await room.store(part10(ds, "1.2.840.10008.1.2.1.99"))
     threads, read = [], room.retriever.frame
 
-    def watched(handle, frame_index):
+    def watched(*which):
         threads.append(threading.current_thread())
-        return read(handle, frame_index)
+        return read(*which)
 
     monkeypatch.setattr(room.retriever, "frame", watched)
     response = await room.get(f"{PATH}/frames/1", headers={"Accept": OHIF})

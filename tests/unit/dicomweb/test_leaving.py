@@ -31,6 +31,9 @@ class Stuck:
             self.cancelled += 1
             raise
 
+    async def run_on(self, file, function, /, *args, **kwargs):
+        return await self.run(function, file, *args, **kwargs)
+
 
 class Client:
     """Asks, reads what comes, and leaves when told."""

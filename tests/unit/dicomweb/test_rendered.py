@@ -1,7 +1,9 @@
 """dicomweb.rendered: which picture, in which form, and what is said when there is none."""
 
 import asyncio
+import contextlib
 import io
+import tempfile
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,13 +15,15 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from filmroom.archive.access import SYSTEM
 from filmroom.archive.errors import NotHeld, Unsupported
+from filmroom.archive.kept import Kept
 from filmroom.archive.records import Handle, Location
+from filmroom.archive.selected import Few
 from filmroom.dicom import frames
 from filmroom.dicom.frames import FrameTable
 from filmroom.dicom.part10 import parse_meta
 from filmroom.dicom.scan import scan
 from filmroom.dicomweb import rendered
-from filmroom.dicomweb.rendered import Kept, render_response, representative
+from filmroom.dicomweb.rendered import render_response, representative
 from filmroom.pixel.errors import BadParameter
 from filmroom.pixel.pool import Pool
 
@@ -67,7 +71,7 @@ class FakeRetriever:
     trust = 0
 
     def __init__(self, *files: bytes) -> None:
-        self.files = {}
+        self.files, self.whole = {}, {}
         self.reads = 0
         for file in files:
             meta = parse_meta(file)
@@ -91,6 +95,7 @@ class FakeRetriever:
                 table.to_bytes() if table else b"",
             )
             self.files[meta.sop_instance_uid] = handle, data_set
+            self.whole[meta.sop_instance_uid] = file
 
     async def instance(self, principal, study, series, sop):
         if sop not in self.files:
@@ -99,15 +104,24 @@ class FakeRetriever:
 
     async def select(self, principal, selection):
         series = selection.series_instance_uids
-        return [h for h, _ in self.files.values() if not series or h.series_instance_uid in series]
+        chosen = [h for h, _ in self.files.values()]
+        return Few([h for h in chosen if not series or h.series_instance_uid in series])
 
     def frame_table(self, handle):
         return FrameTable.from_bytes(handle.frames) if handle.frames else None
 
-    def frame(self, handle, index):
+    async def read_frame(self, handle, index):
         self.reads += 1
         data_set = self.files[handle.sop_instance_uid][1]
         return b"".join(data_set[o : o + n] for o, n in self.frame_table(handle).ranges(index))
+
+    @contextlib.contextmanager
+    def open(self, handle):
+        self.reads += 1
+        with tempfile.TemporaryFile() as file:
+            file.write(self.whole[handle.sop_instance_uid])
+            file.flush()
+            yield SimpleNamespace(fd=file.fileno())
 
     def header(self, handle):
         return self.files[handle.sop_instance_uid][1][: handle.location.header_bytes]
@@ -220,7 +234,8 @@ async def test_a_bad_parameter_is_refused(pool):
 
 async def test_an_image_that_lies_about_its_size_is_unsupported(pool):
     retriever = FakeRetriever(an_image())
-    retriever.frame = lambda handle, index: b"\0"
+
+    retriever.whole["1.2.3.1"] = retriever.whole["1.2.3.1"][:-95]
     with pytest.raises(Unsupported, match="cannot be rendered"):
         await ask(pool, retriever, "1.2.3.1")
 
@@ -281,16 +296,16 @@ async def test_a_series_asked_for_as_one_image_is_its_middle_one(pool):
     assert np.asarray(await picture(response)).max() == 20
 
 
-def test_the_largest_image_series_stands_for_a_study():
+async def test_the_largest_image_series_stands_for_a_study():
     location = Location("k", 1, 1, 1, b"", EXPLICIT_LE)
     ct = Handle("1", "1.1", "1.1.1", "1.2.840.10008.5.1.4.1.1.2", location, b"x")
     other = replace(ct, series_instance_uid="1.2", sop_instance_uid="1.2.1")
     segmentation = replace(
         ct, series_instance_uid="1.3", sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4"
     )
-    chosen = representative([ct, other, other, segmentation, segmentation, segmentation])
+    chosen = await representative(Few([ct, other, other, *[segmentation] * 3]))
     assert chosen is other
-    assert representative([segmentation]) is segmentation
+    assert await representative(Few([segmentation])) is segmentation
 
 
 def test_what_is_kept_fits_its_budget():

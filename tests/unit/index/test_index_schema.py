@@ -123,7 +123,7 @@ def test_the_file_is_for_our_eyes_only(tmp_path):
         (
             Level.IMAGE,
             {"StudyInstanceUID": Single("1.2.3"), "SeriesInstanceUID": Single("1.2.3.4")},
-            "instance_by_series",
+            "instance_in_order",
         ),
         (Level.PATIENT, {"AccessionNumber": Single("A1")}, "PRIMARY KEY"),
     ],

@@ -56,6 +56,46 @@ def test_an_answer_reads_the_same_in_every_transfer_syntax(syntax):
     assert ds.PatientSize == 1.76
 
 
+ANSWERS = {
+    "a name": {"00100010": GRACE},
+    "groups of a name": {
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "A^B", "Phonetic": "C"}]}
+    },
+    "two names": {"00100010": {"vr": "PN", "Value": [{"Alphabetic": "A"}, {"Alphabetic": "B"}]}},
+    "a name that is not ASCII": {"00100010": {"vr": "PN", "Value": [{"Alphabetic": "Müller"}]}},
+    "texts": {"00080061": {"vr": "CS", "Value": ["CT", "SR"]}, "00081030": {"Value": ["odd"]}},
+    "a null among texts": {"00080061": {"vr": "CS", "Value": ["CT", None, "SR"]}},
+    "numbers": {"00201208": {"vr": "IS", "Value": [42]}, "00101020": {"vr": "DS", "Value": [1.5]}},
+    "several numbers": {"00101020": {"vr": "DS", "Value": [1.5, 2]}},
+    "a tag": {"00280009": {"vr": "AT", "Value": ["00181063"]}},
+    "words": {"00280010": {"vr": "US", "Value": [512]}},
+    "bytes": {"00420011": {"vr": "OB", "InlineBinary": "AAEC"}},
+    "an item": {"00081032": {"vr": "SQ", "Value": [{"00080100": {"vr": "SH", "Value": ["X"]}}]}},
+    "nothing": {},
+    "no values": {"00100010": {"vr": "PN"}, "0020000D": {"vr": "UI", "Value": []}},
+    "a very long text": {"00081030": {"vr": "LO", "Value": ["x" * 70_000]}},
+}
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("charset", ["", "ISO_IR 100", "\\ISO 2022 IR 87"])
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_the_quick_way_writes_what_the_careful_way_writes(monkeypatch, answer, charset, syntax):
+    keywords = ["PatientName", "StudyInstanceUID", "ModalitiesInStudy", "StudyDescription"]
+    keywords += ["NumberOfStudyRelatedInstances", "PatientSize", "FrameIncrementPointer", "Rows"]
+    keywords += ["EncapsulatedDocument", "ProcedureCodeSequence", "InstanceAvailability"]
+    answerer = Answerer(asked(*keywords, charset=charset), syntax, "FILMROOM")
+    quick = answerer.write(answer)
+    monkeypatch.setattr(Answerer, "_write_quickly", lambda self, answer: None)
+    assert quick == answerer.write(answer)
+
+
+def test_common_answers_go_the_quick_way():
+    answerer = Answerer(asked("PatientName", "StudyInstanceUID"), uids.IMPLICIT_VR_LE, "FILMROOM")
+    uid = {"vr": "UI", "Value": ["1.2.3"]}
+    assert answerer._write_quickly({"00100010": GRACE, "0020000D": uid}) is not None
+
+
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_binary_numbers_are_in_the_byte_order_of_the_syntax(syntax):
     ds = written(

@@ -12,6 +12,7 @@ from filmroom.archive.access import Action, demand
 from filmroom.archive.errors import NotHeld, Unavailable
 from filmroom.archive.records import Handle, Location, Outcome, Peer, Stored
 from filmroom.archive.retrieve import OpenFile
+from filmroom.archive.selected import Few
 from filmroom.cli.keys import identifier
 from filmroom.dicom import uids
 from filmroom.dicom.elements import get_text, get_texts, read_data_set
@@ -56,18 +57,21 @@ class FakeIngest:
 
 
 class FakeFinder:
-    """Answers whatever it is asked with `answers`, two at a time."""
+    """Answers whatever it is asked with `answers`, `at_once` at a time."""
+
+    at_once = 2
 
     def __init__(self, answers=(), failure=None):
         self.answers, self.failure, self.given = list(answers), failure, 0
 
-    async def stream(self, principal, query, requested):
+    async def stream(self, principal, query, requested, write):
         demand(principal, Action.QUERY)
         if self.failure:
             raise self.failure
-        for at in range(0, len(self.answers), 2):
-            self.given += len(self.answers[at : at + 2])
-            yield self.answers[at : at + 2]
+        for at in range(0, len(self.answers), self.at_once):
+            some = self.answers[at : at + self.at_once]
+            self.given += len(some)
+            yield [write(one) for one in some]
             await asyncio.sleep(0)
 
 
@@ -76,6 +80,7 @@ class FakeRetriever:
 
     def __init__(self, folder):
         self.folder, self.handles, self.failure, self.opened = folder, [], None, set()
+        self.chosen, self.spools = None, []
 
     def add(self, sop_class_uid, transfer_syntax_uid, content):
         uid = f"1.2.1.{len(self.handles) + 1}"
@@ -88,7 +93,16 @@ class FakeRetriever:
         demand(principal, Action.RETRIEVE)
         if self.failure:
             raise self.failure
-        return list(self.handles)
+        return self.chosen or Few(list(self.handles))
+
+    def stage(self):
+        file = (self.folder / "spool").open("w+b")
+        self.spools.append(file)
+        return SimpleNamespace(
+            write=file.write,
+            read=lambda offset, length: os.pread(file.fileno(), length, offset),
+            discard=file.close,
+        )
 
     def open(self, handle):
         path = self.folder / handle.location.key
@@ -131,6 +145,7 @@ async def house(tmp_path):
     for server in servers:
         await server.stop(1)
     assert all(file.fd == -1 for file in archive.retriever.opened), "a file was left open"
+    assert all(file.closed for file in archive.retriever.spools), "a spool was left open"
 
 
 @contextlib.asynccontextmanager

@@ -199,6 +199,47 @@ SELECT s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_cl
  WHERE {selected}
  ORDER BY e.series_instance_uid, i.number, i.sop_instance_uid;
 
+-- name: selected_kinds
+SELECT i.sop_class_uid, i.transfer_syntax_uid,
+       CASE WHEN length(i.frames) > 0 THEN 1 ELSE 0 END, count(*)
+  FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
+ WHERE {selected}
+ GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+
+-- name: selected_series
+SELECT e.id, e.series_instance_uid, e.instance_count
+  FROM series e JOIN study s ON s.id = e.study
+ WHERE {selected} AND e.series_instance_uid > ?
+ ORDER BY e.series_instance_uid LIMIT ?;
+
+-- name: selected_instances
+SELECT i.id, length(i.frames)
+  FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
+ WHERE {selected}
+ ORDER BY e.series_instance_uid, i.number, i.id;
+
+-- name: keys_in
+SELECT i.id, length(i.frames)
+  FROM {ids} JOIN instance i ON i.series = k.id
+ ORDER BY k.n, i.number, i.id;
+
+-- name: keys_in_after
+SELECT id, length(frames), number FROM instance
+ WHERE series = :series AND number = :number AND id > :id
+UNION ALL
+SELECT id, length(frames), number FROM instance
+ WHERE series = :series AND number > :number
+ ORDER BY 3, 1 LIMIT :limit;
+
+-- name: handles
+SELECT s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,
+       i.key, i.size_bytes, i.data_set_offset, i.header_bytes, i.digest,
+       i.transfer_syntax_uid, i.frames, coalesce(d.reason, '')
+  FROM {ids} JOIN instance i ON i.id = k.id
+       JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
+       LEFT JOIN damage d ON d.sop_instance_uid = i.sop_instance_uid
+ ORDER BY k.n;
+
 -- name: series_metadata
 SELECT m.gzipped, m.etag, m.instances
   FROM series e JOIN study s ON s.id = e.study JOIN series_metadata m ON m.series = e.id
