@@ -55,11 +55,14 @@ def run(name: str, seconds: float, *, keep: bool) -> bool:
 
     target = TARGETS[name]
     with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
-        folder = Path(place)
+        folder = Path(place, "inputs")
+        folder.mkdir()
+        begun = {}
         for data in [*target.seeds(), *(path.read_bytes() for path in target.kept())]:
-            (folder / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
-        begun = {path.name for path in folder.iterdir()}
-        command = [sys.executable, "-m", "fuzz.run", "--inner", "--folder", place]
+            begun[hashlib.sha1(data, usedforsecurity=False).hexdigest()] = data
+        for digest, data in begun.items():
+            (folder / digest).write_bytes(data)
+        command = [sys.executable, "-m", "fuzz.run", "--inner", "--folder", str(folder)]
         command += ["--seconds", str(seconds), name]
         began = time.monotonic()
         done = subprocess.run(
@@ -88,15 +91,15 @@ def run_damaged(seconds: float) -> bool:
     return not subprocess.run(tests, cwd=ROOT, env=environment, check=False).returncode
 
 
-def _keep(name: str, begun: set[str], folder: Path) -> None:
+def _keep(name: str, begun: dict[str, bytes], folder: Path) -> None:
     """Of what was found on the way, what reaches lines that nothing else does, smallest first."""
     from fuzz.reach import reached
     from fuzz.targets import CORPUS, TARGETS
 
     check = TARGETS[name].check
     seen: set[object] = set()
-    for old in begun:
-        seen |= reached(check, (folder / old).read_bytes())
+    for data in begun.values():
+        seen |= reached(check, data)
     place = CORPUS / name
     place.mkdir(parents=True, exist_ok=True)
     new = (path for path in folder.iterdir() if path.name not in begun)
@@ -115,7 +118,7 @@ def fuzz(name: str, folder: Path, seconds: float) -> None:
         from fuzz.targets import TARGETS
     target = TARGETS[name]
     FOUND.mkdir(exist_ok=True)
-    words = folder.parent / f"{folder.name}.words"
+    words = folder.parent / "words"
     lines = ['"' + "".join(f"\\x{byte:02x}" for byte in word) + '"' for word in target.words]
     words.write_text("\n".join(lines) + "\n")
     options = {

@@ -100,6 +100,8 @@ def parse_meta(head: bytes | memoryview, *, complete: bool = False) -> FileMeta:
 
 
 def _parse(head: bytes, complete: bool) -> FileMeta:
+    if len(head) < PREAMBLE_BYTES + 4 and not complete:
+        raise NeedMore(PREAMBLE_BYTES + 4)  # a preamble may begin with anything
     if head[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] == b"DICM":
         at = PREAMBLE_BYTES + 4
     elif head[:4] == b"DICM":
@@ -107,10 +109,10 @@ def _parse(head: bytes, complete: bool) -> FileMeta:
     elif head[:1] == b"\x02" and head[1:2] == b"\x00":
         at = 0
     else:
-        return _bare(head, 0, complete)
+        return _bare(head, 0)
     end, values = _group_2(head, at, complete)
     if end == at:
-        return _bare(head, at, complete)
+        return _bare(head, at)
     named = values.get(0x0010)
     return FileMeta(
         data_set_offset=end,
@@ -121,9 +123,7 @@ def _parse(head: bytes, complete: bool) -> FileMeta:
     )
 
 
-def _bare(head: bytes, at: int, complete: bool) -> FileMeta:
-    if at == 0 and len(head) < PREAMBLE_BYTES + 4 and not complete:
-        raise NeedMore(PREAMBLE_BYTES + 4)
+def _bare(head: bytes, at: int) -> FileMeta:
     return FileMeta(at, guess_transfer_syntax(head, at))
 
 

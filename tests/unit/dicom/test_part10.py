@@ -143,3 +143,18 @@ def test_a_beginning_that_ends_between_two_elements_of_group_2_asks_for_more():
         except NeedMore:
             continue
         assert early == part10.parse_meta(whole)
+
+
+@pytest.mark.parametrize(
+    "preamble", [b"DICM", b"\x02\x00\x10\x00UI\x00\x00", b"\x08\x00\x05\x00CS"]
+)
+def test_a_preamble_that_looks_like_a_beginning_is_still_a_preamble(preamble):
+    header = part10.meta_header(
+        sop_class_uid="1.2.3", sop_instance_uid="1.2", transfer_syntax_uid=uids.EXPLICIT_VR_LE
+    )
+    whole = preamble.ljust(128, b"\0") + header[128:] + b"\x08\x00\x05\x00CS\x00\x00"
+    found = part10.parse_meta(whole)
+    assert found.data_set_offset == len(header)
+    for size in range(132):
+        with pytest.raises(NeedMore):
+            part10.parse_meta(whole[:size])
