@@ -26,6 +26,7 @@ from pathlib import Path
 import pytest
 
 SECTOR = 512
+FLUSH_SECONDS = 0.002
 FILE = "disk"
 
 
@@ -149,7 +150,11 @@ class Served:
         return struct.pack("<II", size, 0)
 
     def _fsync(self, node: int, body: bytes) -> bytes:
-        self._powered().flush()
+        """It takes as long as a disk's, and the power may go in the middle of it."""
+        cache = self._powered()
+        if select.select([sys.stdin], [], [], FLUSH_SECONDS)[0]:
+            raise OSError(errno.EIO, "the power went")
+        cache.flush()
         return b""
 
 

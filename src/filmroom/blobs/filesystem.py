@@ -203,7 +203,8 @@ class FilesystemBlobs:
             self._link(file, target)
         self._unsynced.add(folder)
         if file.path:
-            os.unlink(file.path)
+            with contextlib.suppress(OSError):  # it is held all the same; the next start sweeps
+                os.unlink(file.path)
             file.path = ""
         os.close(file.fd)
         file.fd = -1
