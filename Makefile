@@ -51,9 +51,11 @@ crash: env ## kill it, cut its power, fail its disk: CRASH_ROUNDS each, a hundre
 	    CI=1 FILMROOM_CRASH_ROUNDS=$(CRASH_ROUNDS) FILMROOM_FAULTS=all FILMROOM_OUTAGE_SECONDS=30 \
 	    $(PYTEST) -rP -m crash tests
 
-hostile: env ## broken and malicious input on every door
+hostile: env ## broken and malicious input on every door; then what is large, slow or many
 	tools/setup_tests.sh
-	$(PYTEST) -m hostile tests
+	CI=1 $(PYTEST) -m hostile tests
+	CI=1 FILMROOM_BIG_MIB=4096 FILMROOM_TEN_MIB=1024 FILMROOM_PRESSURE_OBJECTS=40 \
+	    $(PYTEST) -s tests/journeys/test_big_objects.py tests/journeys/test_bounded_*.py
 
 fuzz: env ## random input for FUZZ_SECONDS, ten minutes unless told otherwise
 	$(BIN)/python -m fuzz.run --seconds $(FUZZ_SECONDS)

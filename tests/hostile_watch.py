@@ -16,7 +16,7 @@ from nodes import FilmroomProcess
 MIB = 1 << 20
 ANSWER_SECONDS = 2.0
 GROWTH_BYTES = 256 * MIB
-IN_DATA = {"store", "quarantine", "tmp", "filmroom.lock", "running"}
+IN_DATA = {"store", "quarantine", "tmp", "filmroom.lock", "scrub.lock", "running"}
 _LEAK = re.compile(
     r"Traceback|File \"|site-packages|\.py\b|/usr/|/tmp/|/home/|sqlite", re.IGNORECASE
 )

@@ -1,6 +1,7 @@
 """Memory does not grow with an object: gigabytes go in and out, one and ten at once.
 
-FILMROOM_BIG_MIB says how large the large one is; beyond 4 GiB only an encapsulated one can be.
+FILMROOM_BIG_MIB says how large the large one is, FILMROOM_TEN_MIB how large each of the ten is;
+beyond 4 GiB only an encapsulated one can be.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from nodes import AE_TITLE, PASSWORD, FilmroomProcess
 
 MIB = 1 << 20
 BIG_MIB = int(os.environ.get("FILMROOM_BIG_MIB", "1024"))
+TEN_MIB = int(os.environ.get("FILMROOM_TEN_MIB", "64"))
 LONGEST_NATIVE_MIB = 4095  # a length has 32 bits
 GROWTH_BYTES = 100 * MIB
 SIDE = 1024  # rows and columns of a frame of 16 bit: 2 MiB
@@ -283,9 +285,9 @@ async def test_a_large_object_by_stow_comes_back_by_frame_and_whole(node, client
     assert node.temporary_files() == []
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 async def test_ten_at_once_by_both_doors(node, client):
-    ten = [Big(64, native=bool(number % 2)) for number in range(10)]
+    ten = [Big(TEN_MIB, native=bool(number % 2)) for number in range(10)]
     expected = [big.digest() for big in ten]
     with little_growth(node):
         stores = [

@@ -30,7 +30,7 @@ from hostile_wire import CT, IMPLICIT, MR, STUDY_FIND, Peer, p_data, pdu, pdv
 pytestmark = pytest.mark.hostile
 
 AT_ONCE_SECONDS = 1.0  # of the server's processor time: a busy machine does not stretch it
-ECHO_SECONDS = 0.25
+ECHO_SECONDS = 0.1
 NOISE = random.Random(1)
 
 
@@ -74,7 +74,7 @@ def test_a_stranger_is_aborted_at_once_with_one_line(node, watch, sent):
 def test_half_a_request_is_waited_for_and_harms_nobody(node, watch, count):
     with Peer(node.dimse_port) as peer:
         peer.send(RQ[:count])
-        assert wire.echo_seconds(node.dimse_port) < ECHO_SECONDS * 4
+        assert wire.echo_seconds(node.dimse_port) < 1
         peer.send(RQ[count:])
         assert peer.verdict() == "accept"
 
@@ -402,11 +402,13 @@ def test_a_rejected_peer_that_stays_is_shown_out(impatient):
 
 def test_above_the_limits_the_answer_is_a_transient_rejection(impatient):
     def ask(source):
+        began = time.monotonic()
         peer = Peer(impatient.dimse_port, source=source)
         peer.send(proposal(ECHO))
-        return peer, peer.verdict()
+        verdict = peer.verdict()
+        assert time.monotonic() - began < 1
+        return peer, verdict
 
-    began = time.monotonic()
     found = [ask("127.0.0.1") for _ in range(6)] + [ask("127.0.0.2") for _ in range(4)]
     wanted = ["accept"] * 5 + ["reject"] + ["accept"] * 3 + ["reject"]
     assert [verdict for _, verdict in found] == wanted
@@ -414,4 +416,3 @@ def test_above_the_limits_the_answer_is_a_transient_rejection(impatient):
         if verdict == "reject":
             assert peer.last[1:] == bytes((2, 3, 2))  # transient, presentation, local limit
         peer.socket.close()
-    assert time.monotonic() - began < 3
