@@ -74,7 +74,9 @@ class DimseSettings(Section):
     )
     max_associations: int = Field(default=4000, ge=1, description="Associations at once.")
     max_per_peer: int = Field(
-        default=2000, ge=1, description="Associations at once from one address (of IPv6: from one /64)."
+        default=2000,
+        ge=1,
+        description="Associations at once from one address (of IPv6: from one /64).",
     )
 
 
