@@ -8,7 +8,7 @@ is raised as `archive.errors.Unavailable`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from filmroom.archive.records import (
@@ -108,9 +108,7 @@ class Index(Protocol):
         """What is already held under these UIDs. *point*"""
         ...
 
-    def add(
-        self, batch: Sequence[NewInstance], before_commit: Callable[[], None] = lambda: None
-    ) -> list[bool]:
+    def add(self, batch: Sequence[NewInstance]) -> list[bool]:
         """Add instances in ONE synced transaction; per item True if it was new.
 
         False: that SOP Instance UID was held already (another node was faster) and
@@ -118,9 +116,6 @@ class Index(Protocol):
         `instance-stored` event per new row is written in the same transaction, and the
         series' metadata blob is dropped. Raises Conflict naming the UID when a series is
         known under another study: callers then add one by one.
-
-        before_commit: called when all statements were run, perhaps more than once; what it
-            raises undoes them and is raised here.
         """
         ...
 
@@ -147,6 +142,11 @@ class Index(Protocol):
     ) -> Handle | None:
         """One instance; None if not held, or not under the study and series given. *point*"""
         ...
+
+    def instances(self, selection: Selection) -> list[Handle]:
+        """All instances selected, ordered by series, InstanceNumber, UID."""
+        ...
+
     def instances_iter(self, selection: Selection) -> Iterator[list[Handle]]:
         """The same in pages of bounded size, by arrival where numbers are equal.
 
@@ -156,11 +156,6 @@ class Index(Protocol):
 
     def kinds(self, selection: Selection) -> list[InstanceKind]:
         """What the selected instances are, as numbers."""
-        ...
-
-
-    def instances(self, selection: Selection) -> list[Handle]:
-        """All instances selected, ordered by series, InstanceNumber, UID."""
         ...
 
     def series_metadata(self, study: str, series: str) -> SeriesMetadata | None:
@@ -279,7 +274,7 @@ class Staged(Protocol):
         ...
 
     def discard(self) -> None:
-        """Forget it, or when it is sealed let go of it; never raises."""
+        """Forget it; never raises."""
         ...
 
 
@@ -298,8 +293,7 @@ class Blobs(Protocol):
         """Make blobs durable under their keys, all or each: file and folder synced.
 
         Per item None, FileExistsError (the key is taken: nothing changed) or Unavailable.
-        A failed fsync is never retried (core.md 1). What was sealed can still be read
-        through its Staged, until that is discarded.
+        A failed fsync is never retried (core.md 1).
         """
         ...
 

@@ -44,9 +44,10 @@ from filmroom.index.migrate import migrate
 from filmroom.index.selecting import Selecting
 
 ATTEMPTS = 8  # of a transaction that meets others
+_FEW = 8  # rows that are fetched one by one sooner than gathered
 _BLOCK = 10_000  # ids fetched at once when many answers are wanted
-_KEYS_BLOCK = 2_000
 _FIRST = 32  # answers of a search that are fetched before all others
+_KEYS_BLOCK = 2_000
 _UIDS_IN_KEY = re.compile(r"[0-9][0-9.]*[0-9]|[0-9]")
 T = TypeVar("T")
 
@@ -97,9 +98,9 @@ class SqlIndex:
         self._sql = engine.statements
         self._listed = engine.dialect.listed
         self._planner = Planner(engine)
-        self._memory = Memory()
         self._gathering = Gathering(engine)
         self._selecting = Selecting(engine, self._planner)
+        self._memory = Memory()
         self._adding = threading.Lock()  # guards the memory
         self.embedded = engine.embedded
         self.integrity = SqlIntegrity(engine, self._planner, self._transact)
@@ -107,21 +108,20 @@ class SqlIndex:
     # -- storing --------------------------------------------------------------------------
     def held(self, sop_instance_uids: Sequence[str]) -> dict[str, Held]:
         uids = self._listed(list(sop_instance_uids))
-        rows = self._engine.bulk(self._sql["held"], {"uids": uids}, "tttbttt")
+        if len(sop_instance_uids) <= _FEW:
+            rows = self._engine.rows(self._sql["held"], {"uids": uids})
+        else:
+            rows = self._engine.bulk(self._sql["held"], {"uids": uids}, "tttbttt")
         found = {}
         for uid, study, series, digest, syntax, key, is_damaged in rows:
             key = packing.unpack_key(key, study, series, uid)
             found[uid] = Held(uid, study, series, digest, syntax, key, bool(is_damaged))
         return found
 
-    def add(
-        self, batch: Sequence[NewInstance], before_commit: Callable[[], None] = lambda: None
-    ) -> list[bool]:
+    def add(self, batch: Sequence[NewInstance]) -> list[bool]:
         def run(tx: Transaction) -> tuple[Adding, list[bool]]:
             adding = Adding(self._engine, tx, self._memory)
-            added = adding.run(batch)
-            before_commit()
-            return adding, added
+            return adding, adding.run(batch)
 
         with self._adding:
             adding, added = self._transact(run)
