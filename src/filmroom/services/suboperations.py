@@ -298,6 +298,7 @@ class Queue:
         self._files = files
         self._transcode = transcode
         self._ready: Prepared | None = None
+        self._trouble: ArchiveError | None = None  # found while looking ahead
 
     async def has_more(self) -> bool:
         """Whether anything is left to be sent."""
@@ -312,12 +313,18 @@ class Queue:
         """Open the next one, while the kernel is still busy with the last."""
         if self._ready:
             return
-        first = await self._first()
+        try:
+            first = await self._first()
+        except ArchiveError as error:  # not yet: one is being sent
+            self._trouble = error
+            return
         if first is not None and contexts.take_as_stored(kind_of(first)):
             self._ready = await self._prepare(contexts)  # transcoding is not for now
 
     async def _first(self) -> Handle | None:
         """The first of those that wait, of the next page if need be."""
+        if self._trouble is not None:
+            raise self._trouble
         if not self._waiting:
             async for page in self._pages:
                 self._waiting.extend(page)

@@ -7,9 +7,10 @@ import gzip
 import json
 import threading
 
+import pydicom
 import pytest
 
-from filmroom.archive import metadata
+from filmroom.archive import metadata, retrieve
 from filmroom.archive.access import SYSTEM, Action, Principal
 from filmroom.archive.errors import Damaged, NotHeld, Refused, Unsupported
 from filmroom.archive.metadata import Settler
@@ -223,3 +224,34 @@ async def test_a_header_that_cannot_be_json_is_said_to_be_so(room, monkeypatch):
     monkeypatch.setattr(metadata.dicomjson, "encode", broken)
     with pytest.raises(Unsupported):
         await room.retriever.metadata(SYSTEM, ds.StudyInstanceUID, ds.SeriesInstanceUID, None)
+
+
+async def test_what_is_remembered_is_bounded_in_bytes_not_in_number(room, monkeypatch):
+    monkeypatch.setattr(retrieve, "REMEMBERED_BYTES", 100_000)
+    retriever = retrieve.Retriever(room.index, room.blobs)
+    many = 2000  # tiny frames: a crafted frame table
+    for number in range(30):
+        ds = a_data_set(SOPInstanceUID=f"1.2.{number}")
+        ds.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xe0"] * many)
+        ds["PixelData"].is_undefined_length = True
+        ds.NumberOfFrames = many
+        await put(room, part10(ds, "1.2.840.10008.1.2.4.50"))
+        handle = await retriever.instance(SYSTEM, None, None, f"1.2.{number}")
+        assert retriever.frame_table(handle).frames == many
+    assert 0 < retriever._handles.size_bytes <= 100_000
+    held = [h for h, _ in (retriever._handles.get(f"1.2.{n}") or (None, 0) for n in range(30)) if h]
+    assert sum(len(handle.frames) for handle in held) <= 100_000
+    assert len(held) < 30
+
+
+async def test_a_long_frame_table_is_parsed_once_while_it_is_remembered(room, monkeypatch):
+    stored = await put(room, part10(a_data_set(frames=20)))
+    handle = await room.retriever.instance(SYSTEM, None, None, stored.sop_instance_uid)
+    parsed = []
+    table_of = retrieve._table_of
+    monkeypatch.setattr(retrieve, "_table_of", lambda h: parsed.append(h) or table_of(h))
+    for index in range(20):
+        same = await room.retriever.instance(SYSTEM, None, None, stored.sop_instance_uid)
+        room.retriever.frame(same, index)
+    assert same is handle
+    assert parsed == []

@@ -290,6 +290,34 @@ async def test_a_series_is_all_its_pictures(pool):
     assert "no-cache" in response.headers["cache-control"]
 
 
+class Paged:
+    """What was selected, two at a time; counts how often it is read."""
+
+    whole, damaged = None, ()
+
+    def __init__(self, handles):
+        self.handles, self.kinds, self.readings = handles, Few(handles).kinds, 0
+
+    async def pages(self):
+        self.readings += 1
+        for at in range(0, len(self.handles), 2):
+            yield self.handles[at : at + 2]
+
+
+async def test_a_series_of_many_pages_is_shown_whole_and_by_its_middle(pool, monkeypatch):
+    retriever = FakeRetriever(*(an_image(n) for n in range(1, 6)), a_report())
+    pages = Paged([handle for handle, _ in retriever.files.values()])
+
+    async def select(principal, selection):
+        return pages
+
+    monkeypatch.setattr(retriever, "select", select)
+    response = await ask(pool, retriever, series="1.2.3")
+    assert (await body_of(response)).count(b"Content-Type: image/jpeg") == 5
+    one = await ask(pool, retriever, series="1.2.3", accept="image/png")
+    assert np.asarray(await picture(one)).max() == 30
+
+
 async def test_a_series_asked_for_as_one_image_is_its_middle_one(pool):
     retriever = FakeRetriever(*(an_image(n) for n in range(1, 4)))
     response = await ask(pool, retriever, series="1.2.3", accept="image/png")

@@ -8,6 +8,8 @@ import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from filmroom.dicomweb import archive_zip
+from filmroom.index import selecting
 from instances import a_data_set, an_instance, data_set_bytes, part10
 
 MULTI = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -37,6 +39,48 @@ async def test_a_study_comes_back_whole(filled, parts):
     found = parts(response)
     assert [data_set_bytes(body) for _, body in found] == list(map(data_set_bytes, filled.files))
     assert {t for t, _ in found} == {"application/dicom; transfer-syntax=1.2.840.10008.1.2.1"}
+
+
+@pytest.fixture
+def small_pages(monkeypatch):
+    monkeypatch.setattr(selecting, "PAGE", 2)
+
+
+async def test_a_study_of_many_pages_comes_back_whole_without_a_length(filled, parts, small_pages):
+    response = await filled.get("/studies/1.1", headers={"Accept": MULTI})
+    found = parts(response)
+    assert [data_set_bytes(body) for _, body in found] == list(map(data_set_bytes, filled.files))
+    assert "content-length" not in response.headers
+
+
+async def test_a_study_of_many_pages_in_another_syntax_and_as_a_zip(filled, parts, small_pages):
+    implicit = f"{DEFAULT}; transfer-syntax={IMPLICIT}"
+    found = parts(await filled.get("/studies/1.1", headers={"Accept": implicit}))
+    assert {t for t, _ in found} == {f"application/dicom; transfer-syntax={IMPLICIT}"}
+    zipped = await filled.get("/studies/1.1", headers={"Accept": "application/zip"})
+    with zipfile.ZipFile(io.BytesIO(zipped.content)) as archive:
+        bodies = [data_set_bytes(archive.read(name)) for name in archive.namelist()]
+    assert bodies == list(map(data_set_bytes, filled.files))
+
+
+async def test_what_one_of_many_pages_cannot_be_is_refused_before_the_answer(room, small_pages):
+    files = [
+        an_instance(SOPInstanceUID=f"1.1.1.{n}", InstanceNumber=n, **STUDY) for n in range(1, 5)
+    ]
+    assert (await room.store(*files)).status_code == 200
+    accept = f"{DEFAULT}; transfer-syntax=1.2.840.10008.1.2.4.100"
+    assert (await room.get("/studies/1.1", headers={"Accept": accept})).status_code == 406
+
+
+async def test_the_directory_of_a_long_zip_waits_in_the_data_folder(filled, monkeypatch):
+    monkeypatch.setattr(archive_zip, "DIRECTORY_BYTES", 100)
+    staged, stage = [], filled.archive.blobs.stage
+    monkeypatch.setattr(filled.archive.blobs, "stage", lambda: staged.append(stage()) or staged[-1])
+    zipped = await filled.get("/studies/1.1", headers={"Accept": "application/zip"})
+    with zipfile.ZipFile(io.BytesIO(zipped.content)) as archive:
+        assert len(archive.namelist()) == 3
+        assert archive.testzip() is None
+    assert [file.fd for file in staged] == [-1]
 
 
 async def test_a_study_may_grow_and_is_asked_for_again(room):

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import threading
 from types import SimpleNamespace
 
 import pytest
 
-from filmroom.archive.access import Action, demand
+from filmroom.archive.access import SYSTEM, Action, demand
 from filmroom.archive.errors import NotHeld, Unavailable
 from filmroom.archive.records import Handle, Location, Outcome, Peer, Stored
 from filmroom.archive.retrieve import OpenFile
@@ -23,10 +24,12 @@ from filmroom.dimse.items import Role
 from filmroom.dimse.messages import CFindRequest, CMoveRequest, answer
 from filmroom.dimse.server import Server, ServerSettings
 from filmroom.pixel.errors import Undecodable
-from filmroom.services import query_retrieve
+from filmroom.services import move as moving
+from filmroom.services import query_retrieve, suboperations
 from filmroom.services.move import Sending
 from filmroom.services.peers import AddressBook
 from filmroom.services.provider import Provider, Settings
+from filmroom.services.table import TABLE
 
 CT, MR, PDF = (
     "1.2.840.10008.5.1.4.1.1.2",
@@ -96,7 +99,7 @@ class FakeRetriever:
         return self.chosen or Few(list(self.handles))
 
     def stage(self):
-        file = (self.folder / "spool").open("w+b")
+        file = (self.folder / "spool").open("w+b", buffering=0)
         self.spools.append(file)
         return SimpleNamespace(
             write=file.write,
@@ -304,6 +307,46 @@ async def test_every_match_is_one_pending_response(house):
     assert {get_text(ds, 0x00080054) for ds in found} == {"FILMROOM"}
 
 
+async def test_a_query_lets_others_have_their_turn_between_two_sends(house):
+    house.archive.finder.at_once = 20_000
+    house.archive.finder.answers = studies(3000)
+    turns = []
+
+    class Exchange:
+        """Takes what it is given at once: nothing ever waits for the peer."""
+
+        context = SimpleNamespace(transfer_syntax=IMPLICIT)
+        info = SimpleNamespace(extended={}, called_ae_title="FILMROOM")
+        cancelled, given = False, 0
+
+        async def respond_all(self, pending, identifiers):
+            assert sum(map(len, identifiers)) <= query_retrieve.GATHERED_BYTES
+            self.given += len(identifiers)
+
+        async def respond(self, response, identifier=None):
+            self.status = response.status
+
+    async def another():
+        while True:
+            turns.append(exchange.given)
+            await asyncio.sleep(0)
+
+    exchange = Exchange()
+    task = asyncio.create_task(another())
+    await query_retrieve.find(
+        CFindRequest(1, FIND),
+        identifier(Level.STUDY, ["StudyInstanceUID"]),
+        exchange,
+        row=TABLE[FIND],
+        finder=house.archive.finder,
+        principal=SYSTEM,
+    )
+    task.cancel()
+    assert (exchange.given, exchange.status) == (3000, 0)
+    steps = [after - before for before, after in itertools.pairwise(turns)]
+    assert 0 < max(steps) < 1000
+
+
 @pytest.mark.parametrize(("count", "inline"), [(10, True), (5000, False)])
 async def test_a_list_of_thousands_is_not_read_on_the_event_loop(house, monkeypatch, count, inline):
     threads = []
@@ -457,6 +500,84 @@ async def test_an_instance_whose_file_is_gone_fails_alone(house):
     assert (final.status, final.completed, final.failed) == (0xB000, 2, 1)
 
 
+class Paged:
+    """What was selected, one at a time, and perhaps other than what was counted."""
+
+    whole = None
+
+    def __init__(self, handles, counted=None):
+        self.handles = handles
+        self.kinds = Few(handles[:counted]).kinds
+        self.held = self.most = 0
+
+    async def pages(self):
+        for handle in self.handles:
+            yield [handle]
+
+
+async def test_get_of_many_pages_counts_down_to_nothing(house, monkeypatch):
+    monkeypatch.setattr(query_retrieve, "Pace", lambda: SimpleNamespace(is_due=lambda: True))
+    retriever, receiver = house.archive.retriever, Receiver()
+    sent = [retriever.add(CT, PLAIN, b"one!") for _ in range(5)]
+    retriever.chosen = Paged(retriever.handles)
+    (*pending, final) = await get(await house(), receiver, (CT, [PLAIN]))
+    assert list(receiver.received) == sent
+    assert [response.remaining for response in pending] == [5, 4, 3, 2, 1]
+    assert (final.status, final.completed, final.failed) == (0x0000, 5, 0)
+
+
+@pytest.mark.parametrize("counted", [1, 3])
+async def test_what_arrives_while_a_get_goes_on_is_sent_too(house, monkeypatch, counted):
+    monkeypatch.setattr(query_retrieve, "Pace", lambda: SimpleNamespace(is_due=lambda: True))
+    retriever, receiver = house.archive.retriever, Receiver()
+    for _ in range(3):
+        retriever.add(CT, PLAIN, b"one!")
+    retriever.chosen = Paged(retriever.handles, counted)
+    (*pending, final) = await get(await house(), receiver, (CT, [PLAIN]))
+    assert [response.remaining for response in pending] == list(range(counted, 0, -1))
+    assert (final.status, final.completed) == (0x0000, 3)
+
+
+async def test_an_index_that_goes_away_between_two_pages_fails_the_rest(house):
+    retriever, receiver = house.archive.retriever, Receiver()
+    for _ in range(3):
+        retriever.add(CT, PLAIN, b"one!")
+
+    class Broken(Paged):
+        async def pages(self):
+            yield self.handles[:1]
+            raise Unavailable("the index does not answer")
+
+    retriever.chosen = Broken(retriever.handles)
+    (*_, final) = await get(await house(), receiver, (CT, [PLAIN]))
+    assert (final.status, final.completed, final.failed) == (0xB000, 1, 2)
+    assert final.error_comment == "the index does not answer"
+
+
+async def test_a_large_transcoded_data_set_waits_in_the_data_folder(house, monkeypatch):
+    monkeypatch.setattr(suboperations, "SPOOLED_BYTES", 8)
+    retriever, receiver = house.archive.retriever, Receiver()
+    uid = retriever.add(CT, JPEG, b"jpeg")
+    (*_, final) = await get(await house(), receiver, (CT, [PLAIN]))
+    assert receiver.received == {uid: (b"transcoded\0\0", PLAIN)}
+    assert (final.status, len(retriever.spools)) == (0x0000, 1)
+
+
+async def test_without_room_for_a_spool_only_what_needs_it_fails(house, monkeypatch):
+    monkeypatch.setattr(suboperations, "SPOOLED_BYTES", 8)
+    retriever, receiver = house.archive.retriever, Receiver()
+    retriever.add(CT, JPEG, b"jpeg")
+    plain = retriever.add(CT, PLAIN, b"one!")
+
+    def below_the_mark():
+        raise Unavailable("out of space")
+
+    monkeypatch.setattr(retriever, "stage", below_the_mark)
+    (*_, final) = await get(await house(), receiver, (CT, [PLAIN]))
+    assert (final.status, final.completed, final.failed) == (0xB000, 1, 1)
+    assert list(receiver.received) == [plain]
+
+
 async def test_get_of_nothing_is_a_success(house):
     (final,) = await get(await house(), Receiver(), (CT, [PLAIN]))
     assert (final.status, final.completed) == (0x0000, 0)
@@ -510,6 +631,53 @@ async def test_move_transcodes_for_a_destination_that_takes_plain_only(house):
     await server.stop(1)
     assert receiver.received == {uid: (b"transcoded\0\0", IMPLICIT)}
     assert answers[-1][0].status == 0x0000
+
+
+async def test_move_of_many_pages_goes_over_one_association(house):
+    receiver = Receiver()
+    peer, server = await a_destination(house, receiver)
+    retriever = house.archive.retriever
+    sent = [retriever.add(kind, PLAIN, b"one!") for kind in (CT, MR, CT, MR)]
+    retriever.chosen = Paged(retriever.handles)
+    associations = []
+    associate_ = moving.associate
+
+    async def counted(*arguments, **more):
+        associations.append(more["contexts"])
+        return await associate_(*arguments, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving, "associate", counted)
+        answers = await move(await house(peer), "READER")
+    await server.stop(1)
+    assert list(receiver.received) == sent
+    assert answers[-1][0].completed == 4
+    assert len(associations) == 1
+
+
+async def test_move_of_more_kinds_than_contexts_goes_page_by_page(house, monkeypatch):
+    monkeypatch.setattr(moving, "MAX_CONTEXTS", 2)
+    receiver = Receiver()
+    peer, server = await a_destination(house, receiver)
+    retriever = house.archive.retriever
+    sent = [retriever.add(kind, PLAIN, b"one!") for kind in (CT, MR, PDF)]
+    retriever.chosen = Paged(retriever.handles)
+    answers = await move(await house(peer), "READER")
+    await server.stop(1)
+    assert list(receiver.received) == sent
+    assert answers[-1][0].completed == 3
+
+
+async def test_a_destination_that_is_away_fails_all_without_listing_all(house, monkeypatch):
+    monkeypatch.setattr(suboperations, "FAILED_UIDS", 2)
+    retriever = house.archive.retriever
+    failing = [retriever.add(CT, PLAIN, b"one!") for _ in range(5)]
+    retriever.chosen = Paged(retriever.handles)
+    peer = Peer("AWAY", "127.0.0.1", 1, frozenset())
+    answers = await move(await house(peer), "AWAY")
+    final, failed = answers[-1]
+    assert (final.status, final.failed) == (0xA702, 5)
+    assert failed_uids(failed) == failing[:2]
 
 
 async def test_without_a_transcoder_what_was_refused_fails(house):
