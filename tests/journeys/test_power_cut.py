@@ -189,7 +189,7 @@ def test_a_power_cut_loses_nothing_acknowledged(programs, tmp_path):
             for number in range(first, min(first + ROUNDS_A_DISK, ROUNDS)):
                 losses += place.round(number, at_an_answer=number % 4 == 1)
             assert "Traceback" not in place.node.log.read_text()
-    assert losses.acknowledged > 20 * ROUNDS, "hardly anything was stored: the test has no teeth"
+    assert losses.acknowledged > 5 * ROUNDS, "hardly anything was stored: the test has no teeth"
     print(f"{ROUNDS} power cuts: {losses}")
     assert (losses.without_row, losses.not_found, losses.unreadable) == ([], [], [])
 
