@@ -9,6 +9,7 @@ import zipfile
 import pytest
 
 from filmroom.archive.records import Damage
+from filmroom.index import selecting
 from instances import an_instance
 
 MULTI = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -40,7 +41,6 @@ async def filled(room):
 @pytest.fixture(params=["few", "many"])
 async def damaged(filled, request, monkeypatch):
     if request.param == "many":
-        selecting = pytest.importorskip("filmroom.index.selecting")
         monkeypatch.setattr(selecting, "PAGE", 2)
     mark(filled, "1.1.1.2")
     return filled
