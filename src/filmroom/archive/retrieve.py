@@ -70,9 +70,6 @@ class OpenFile:
             os.close(self.fd)
             self.fd = -1
 
-    def __del__(self) -> None:  # for an answer that nobody came to take
-        self.close()
-
     def __enter__(self) -> OpenFile:
         return self
 

@@ -27,7 +27,6 @@ from filmroom.asgi.headers import SecurityHeaders
 from filmroom.asgi.manual import FOLDERS, Manual
 from filmroom.asgi.openapi import describe
 from filmroom.asgi.pages import STATIC, Pages
-from filmroom.asgi.zero_copy import ZeroCopy
 from filmroom.console import operations, people, session
 from filmroom.console.answers import answer
 from filmroom.http import of_archive, problem
@@ -140,7 +139,7 @@ def create_app(
     headers = SecurityHeaders(
         secure=settings.http.public_url.startswith("https://"), ohif_page=pages.ohif.page()
     )
-    return App(ZeroCopy(Door(gate, headers)), sign_in, routes)
+    return App(Door(gate, headers), sign_in, routes)
 
 
 def _dicomweb(archive: Archive, pool: Pool, settings: AppSettings) -> list[BaseRoute]:

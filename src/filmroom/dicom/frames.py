@@ -94,7 +94,7 @@ class FrameTable:
 
     def joined(self, frame_index: int, span: bytes) -> bytes:
         """A frame's own bytes, given those of its `span`."""
-        if self.is_one_piece(frame_index):
+        if not self.encapsulated or self._is_whole(frame_index):
             return span
         frame, at, view = bytearray(), 0, memoryview(span)
         for size in self._fragments(frame_index):
@@ -102,10 +102,7 @@ class FrameTable:
             at += size + _FRAGMENT_HEADER_BYTES
         return bytes(frame)
 
-    def is_one_piece(self, frame_index: int) -> bool:
-        """Whether a frame is just the bytes of its `span`."""
-        if not self.encapsulated:
-            return True
+    def _is_whole(self, frame_index: int) -> bool:
         first, end = self._bounds(frame_index)
         return end - first == 1
 

@@ -1,8 +1,7 @@
 """Successful answers: whole bodies, streams of file ranges, validators, byte ranges.
 
-A body that is at hand goes out in one piece per send. What lies in a file is sent by the
-kernel where the server offers that (ASGI's zerocopysend); else it is read 512 KiB at a time
-while it is sent, without leaving the loop when the page cache has it (preadv2 with
+A body that is at hand goes out in one piece per send; a large one is read 512 KiB at a
+time while it is sent, without leaving the loop when the page cache has it (preadv2 with
 RWF_NOWAIT) and in a thread when the disk must be asked. HEAD reads nothing.
 """
 
@@ -13,8 +12,6 @@ import os
 import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,9 +21,6 @@ from filmroom.archive.errors import Unavailable
 from filmroom.dicomweb.leaving import Gone, while_there
 from filmroom.dicomweb.problems import Problem
 from filmroom.http import accepts_gzip
-
-if TYPE_CHECKING:
-    from filmroom.archive.retrieve import OpenFile
 
 CHUNK_BYTES = 512 * 1024
 INLINE_BYTES = 1024 * 1024  # up to here a body is read at once
@@ -49,75 +43,25 @@ DOCUMENT_HEADERS = {
 
 Chunk = bytes | bytearray
 Piece = tuple[int, int]  # (offset, length) in a file
-ZERO_COPY = "http.response.zerocopysend"
-
-
-@dataclass(frozen=True, slots=True)
-class FilePiece:
-    """A range of an open file, to be sent without being read where that is possible."""
-
-    fd: int
-    offset: int
-    length: int
-
-    def __len__(self) -> int:
-        return self.length
-
-
-Part = Chunk | FilePiece
-
-
-async def _send_part(part: Part, scope: Scope, send: Send) -> None:
-    if not isinstance(part, FilePiece):
-        await send({"type": "http.response.body", "body": part, "more_body": True})
-    elif ZERO_COPY in scope.get("extensions", ()):
-        await send(
-            {"type": ZERO_COPY, "file": part.fd, "offset": part.offset, "count": part.length}
-            | {"more_body": True}
-        )
-    else:
-        async for chunk in as_bytes(part):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-
-
-async def as_bytes(part: Part) -> AsyncIterator[Chunk]:
-    """A part read, in chunks."""
-    if not isinstance(part, FilePiece):
-        yield part
-        return
-    async for chunk in read_pieces(part.fd, ((part.offset, part.length),)):
-        yield chunk
 
 
 class Pieces(Response):
     """A body that is at hand, in pieces that need not be joined."""
 
     def __init__(
-        self,
-        pieces: Sequence[Part],
-        headers: Mapping[str, str],
-        status_code: int = 200,
-        file: OpenFile | None = None,
+        self, pieces: Sequence[Chunk], headers: Mapping[str, str], status_code: int = 200
     ) -> None:
-        """file: the one that pieces lie in; closed when they are sent."""
-        self._file = file
         self._pieces = pieces
         length = str(sum(map(len, pieces)))
         _start(self, status_code, {**headers, "Content-Length": length})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI: one message per piece; none of them for HEAD."""
-        try:
-            await send(_head_of(self))
-            *pieces, last = self._pieces if self._pieces and scope["method"] != "HEAD" else (b"",)
-            if isinstance(last, FilePiece):
-                pieces, last = [*pieces, last], b""
-            for piece in pieces:
-                await _send_part(piece, scope, send)
-            await send({"type": "http.response.body", "body": last})
-        finally:
-            if self._file is not None:
-                self._file.close()
+        await send(_head_of(self))
+        *pieces, last = self._pieces if self._pieces and scope["method"] != "HEAD" else (b"",)
+        for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": last})
 
 
 class Stream(Response):
@@ -125,7 +69,7 @@ class Stream(Response):
 
     def __init__(
         self,
-        chunks: Callable[[], AsyncIterator[Part]],
+        chunks: Callable[[], AsyncIterator[Chunk]],
         headers: Mapping[str, str],
         *,
         length: int | None = None,
@@ -143,7 +87,7 @@ class Stream(Response):
             try:
                 async with while_there(receive):
                     async for chunk in chunks:
-                        await _send_part(chunk, scope, send)
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except Gone:
                 return
             finally:

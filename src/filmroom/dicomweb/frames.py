@@ -21,7 +21,6 @@ from filmroom.dicomweb import negotiate
 from filmroom.dicomweb.answers import (
     BINARY_HEADERS,
     Chunk,
-    FilePiece,
     Piece,
     Pieces,
     Stream,
@@ -54,7 +53,6 @@ from filmroom.pixel.transcode import can_transcode
 if TYPE_CHECKING:
     from filmroom.archive.retrieve import Bulk
 
-FROM_FILE_BYTES = 64 << 10  # a shorter frame is sooner read
 BULK_OFFERS = (OCTETS, f'multipart/related; type="{OCTETS}"')
 _NUMBERS = re.compile(r"[1-9]\d{0,8}(?:,[1-9]\d{0,8})*")
 _BULK_PATH = re.compile(r"[0-9A-Fa-f]{8}(?:/\d{1,9}/[0-9A-Fa-f]{8}){0,64}")
@@ -76,12 +74,9 @@ async def frames(service: Service, request: Request) -> Response:
         etag = f'"{handle.etag}-{hash_of(indices)}-{form.transfer_syntax_uid}"'
     if (unchanged := not_modified(request, etag, BINARY_HEADERS)) is not None:
         return unchanged
-    part_type = part_type_of(form, stored)
-    lying = _lying(service, handle, indices, form)
-    if lying is not None:
-        return _sent_as_it_lies(service, handle, lying, form.media_type, part_type, etag)
     async with while_there(request.receive) if form.recoded else nullcontext():
         first = await _frame(service, handle, indices[0], form)
+    part_type = part_type_of(form, stored)
     if not form.multipart:
         return ranged(request, first, {**BINARY_HEADERS, "Content-Type": part_type}, etag)
     boundary = new_boundary()
@@ -105,38 +100,6 @@ async def frames(service: Service, request: Request) -> Response:
         yield end
 
     return Stream(chunks, headers)
-
-
-def _lying(service: Service, handle: Handle, indices: tuple[int, ...], form: Form) -> Piece | None:
-    """Where the one frame lies in its file, if it can be sent from there and is worth it."""
-    if form.recoded or not form.multipart or len(indices) != 1:
-        return None
-    (frame_index,) = indices
-    table = service.archive.retriever.frame_table(handle)
-    if table is None or table.frame_bits % 8 or frame_index >= table.frames:
-        return None
-    offset, length = table.span(frame_index)
-    if length < FROM_FILE_BYTES or not table.is_one_piece(frame_index):
-        return None
-    return handle.location.data_set_offset + offset, length
-
-
-def _sent_as_it_lies(
-    service: Service, handle: Handle, lying: Piece, media_type: str, part_type: str, etag: str
-) -> Response:
-    boundary = new_boundary()
-    headers = {
-        **BINARY_HEADERS,
-        "Content-Type": content_type(boundary, media_type),
-        "ETag": etag,
-    }
-    file = service.archive.retriever.open(handle)
-    pieces = (
-        part_head(boundary, {"Content-Type": part_type}),
-        FilePiece(file.fd, *lying),
-        PART_TAIL + closing(boundary),
-    )
-    return Pieces(pieces, headers, file=file)
 
 
 def hash_of(indices: tuple[int, ...]) -> str:

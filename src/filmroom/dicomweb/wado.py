@@ -21,15 +21,13 @@ from filmroom.dicomweb.answers import (
     DOCUMENT_HEADERS,
     INLINE_BYTES,
     Chunk,
-    FilePiece,
-    Part,
     Pieces,
     Stream,
-    as_bytes,
     byte_range,
     document,
     not_modified,
     ranged,
+    read_pieces,
     read_range,
 )
 from filmroom.dicomweb.archive_zip import entry_name, zip_chunks
@@ -143,15 +141,9 @@ async def _entries(
 ) -> AsyncGenerator[tuple[str, AsyncIterator[Chunk]], None]:
     async with aclosing(plan.items()) as items:
         async for handle, target in items:
-            yield entry_name(handle), _read(_file(service, handle, target))
+            yield entry_name(handle), _file(service, handle, target)
     if plan.left_out:  # whoever opens the archive did not see the header
         yield LEFT_OUT_NAME, _left_out(plan.left_out)
-
-
-async def _read(parts: AsyncIterator[Part]) -> AsyncIterator[Chunk]:
-    async for part in parts:
-        async for chunk in as_bytes(part):
-            yield chunk
 
 
 async def _left_out(uids: Sequence[str]) -> AsyncIterator[Chunk]:
@@ -205,20 +197,21 @@ async def single_file(service: Service, request: Request, handle: Handle, target
 
 async def _file(
     service: Service, handle: Handle, target: str, first: int = 0, stop: int | None = None
-) -> AsyncIterator[Part]:
-    """One instance's Part 10 file, or a range of it, in parts."""
+) -> AsyncIterator[Chunk]:
+    """One instance's Part 10 file, or a range of it, in chunks."""
     if target != AS_STORED:
         async for chunk in instance_chunks(service, handle, target):
             yield chunk
         return
     end = handle.location.size_bytes if stop is None else stop
     with service.archive.retriever.open(handle) as file:
-        yield FilePiece(file.fd, first, end - first)
+        async for chunk in read_pieces(file.fd, ((first, end - first),)):
+            yield chunk
 
 
 async def _stream(
     request: Request,
-    chunks: AsyncIterator[Part],
+    chunks: AsyncIterator[Chunk],
     headers: Mapping[str, str],
     length: int | None = None,
 ) -> Response:
@@ -227,7 +220,7 @@ async def _stream(
     async with while_there(request.receive):
         first = [chunk async for chunk in _take(chunks, count)]
 
-    async def again() -> AsyncIterator[Part]:
+    async def again() -> AsyncIterator[Chunk]:
         for chunk in first:
             yield chunk
         async for chunk in chunks:
@@ -236,15 +229,11 @@ async def _stream(
     return Stream(again, headers, length=length)
 
 
-async def _take(chunks: AsyncIterator[Part], count: int) -> AsyncIterator[Part]:
-    """The first ones; a part of a file is the last, for behind it the file is closed."""
+async def _take(chunks: AsyncIterator[Chunk], count: int) -> AsyncIterator[Chunk]:
     for _ in range(count):
         try:
-            chunk = await anext(chunks)
+            yield await anext(chunks)
         except StopAsyncIteration:
-            return
-        yield chunk
-        if isinstance(chunk, FilePiece):
             return
 
 
@@ -271,16 +260,16 @@ async def _multipart(service: Service, request: Request, plan: Plan) -> Response
         if (unchanged := not_modified(request, headers["ETag"], headers)) is not None:
             return unchanged
         if target == AS_STORED and handle.location.size_bytes <= INLINE_BYTES:
-            file = service.archive.retriever.open(handle)
-            body = FilePiece(file.fd, 0, file.size_bytes)
-            return Pieces((head_of(handle, target), body, PART_TAIL + end), headers, file=file)
+            with service.archive.retriever.open(handle) as file:
+                body = await read_range(file.fd, 0, file.size_bytes)
+            return Pieces((head_of(handle, target), body, PART_TAIL + end), headers)
     length = None
     if whole is not None and all(plan.target(handle) == AS_STORED for handle in whole):
         files = sum(handle.location.size_bytes for handle in whole)
         around = sum(len(head_of(handle, AS_STORED)) + len(PART_TAIL) for handle in whole)
         length = files + around + len(end)
 
-    async def chunks() -> AsyncIterator[Part]:
+    async def chunks() -> AsyncIterator[Chunk]:
         before = b""
         async with aclosing(plan.items()) as items:
             async for handle, target in items:
