@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import tempfile
@@ -128,6 +129,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         print(f"filled: {fill(index, options.studies):,.0f} instances/s", flush=True)
         index.close()
         index = open_index(url)
+    os.sync()  # what the filling left to write must not be written while we measure
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         empty = open_index(f"sqlite:///{Path(beside).absolute()}/index.sqlite")
         first, last = store_both(index, empty, index.statistics().studies)
