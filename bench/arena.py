@@ -69,7 +69,8 @@ class Arena:
         try:
             for server in servers:
                 server.start()
-                time.sleep(SETTLE_SECONDS)
+            time.sleep(SETTLE_SECONDS)
+            for server in servers:
                 server.freeze()
             yield
         finally:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -63,16 +64,24 @@ def caption(kept: dict[str, Any]) -> str:
     memory = (
         f"memory group of {kept['memory_gib']} GiB" if kept["memory_gib"] else "no memory group"
     )
+    rounds = report.rounds(kept["values"])
     orthanc = had["Orthanc"].rpartition(" ")[2]
     return (
-        f"{had['machine']}; Orthanc {orthanc}, medians of {kept['rounds']}, {memory}, "
+        f"{had['machine']}; Orthanc {orthanc}, medians of {rounds}, {memory}, "
         f"{kept['day']}. Right of 1x filmroom is better; the mark is what is wanted."
     )
 
 
 def keep(name: str, kept: dict[str, Any]) -> None:
-    """Write NAME.json, .md and .svg into bench/results."""
+    """Write NAME.json, .md and .svg into bench/results.
+
+    Rows that were not measured this time stay as an earlier run kept them under that name.
+    """
     RESULTS.mkdir(exist_ok=True)
+    before = RESULTS / f"{name}.json"
+    if before.exists():
+        values = json.loads(before.read_text())["values"] | kept["values"]
+        kept = kept | {"values": {key: values[key] for key in ROWS if key in values}}
     summed = report.lines(kept["values"])
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
     words = f"# {name}\n\n{caption(kept)}\n\n![The ratios]({name}.svg)\n\n{report.table(summed)}\n"
@@ -90,7 +99,6 @@ def compared(arena: Arena, against: Path) -> int:
         print(f"again, to be sure: {', '.join(each.row.key for each in suspects)}")
         arena.wanted = {each.row.key for each in suspects}
         measure(arena)
-    print(report.table(report.lines(arena.values)))
     found = report.slower(kept, arena.values)
     for each in found:
         print(
@@ -135,29 +143,34 @@ def run(arguments: argparse.Namespace, folder: Path, keys: Collection[str]) -> i
     if arguments.memory_gib:
         group = MemoryGroup.enter(arguments.memory_gib * GIB, folder / "filler")
     arena = Arena(folder, rounds, keys, group)
-    started = time.monotonic()
+    name = arguments.keep or (FULL if set(keys) == set(ROWS) else "")
+    if arguments.against:
+        name = ""
+    is_whole = False
     try:
-        if arguments.against:
-            return compared(arena, arguments.against)
-        measure(arena)
+        status = compared(arena, arguments.against) if arguments.against else 0
+        if not arguments.against:
+            measure(arena)
+        is_whole = True
     finally:
         if group is not None:
             group.leave()
-    kept = {
+        print(report.table(report.lines(arena.values)))
+        if name and arena.values:
+            memory_gib = arguments.memory_gib if group is not None else 0
+            keep(name if is_whole else f"{name}-unfinished", _record(arena, memory_gib))
+    if name == FULL:
+        figures.write()
+    return status
+
+
+def _record(arena: Arena, memory_gib: int) -> dict[str, Any]:
+    return {
         "day": time.strftime("%Y-%m-%d"),
-        "rounds": rounds,
-        "memory_gib": arguments.memory_gib if group is not None else 0,
-        "minutes": round((time.monotonic() - started) / 60, 1),
+        "memory_gib": memory_gib,
         "versions": servers.versions(),
-        "values": arena.values,
+        "values": {key: arena.values[key] for key in ROWS if key in arena.values},
     }
-    print(report.table(report.lines(arena.values)))
-    is_full = set(keys) == set(ROWS)
-    if name := arguments.keep or (FULL if is_full else None):
-        keep(name, kept)
-        if name == FULL:
-            figures.write()
-    return 0
 
 
 def main() -> int:
@@ -167,6 +180,7 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stop the servers, keep what there is
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="filmroom-bench-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from report import Line, figure, lines, table, times
+from report import Line, figure, lines, rounds, table, times
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -50,8 +50,8 @@ def _how(compare: Mapping[str, Any]) -> str:
     return (
         f"Measured {compare['day']} on {had['machine']}, Linux {had['kernel']}, Python "
         f"{had['Python']}: filmroom {had['filmroom']} beside Orthanc "
-        f"{had['Orthanc'].rpartition(' ')[2]} as Debian ships it; medians of {compare['rounds']} "
-        "rounds.\n"
+        f"{had['Orthanc'].rpartition(' ')[2]} as Debian ships it; medians of "
+        f"{rounds(compare['values'])} rounds.\n"
     )
 
 

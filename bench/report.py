@@ -63,6 +63,12 @@ def lines(values: Values) -> list[Line]:
     return [line(row, values[key]) for key, row in ROWS.items() if values.get(key)]
 
 
+def rounds(values: Values) -> str:
+    """How many values the rows have: `5`, or `2 to 5`."""
+    counts = {len(by_server.get(OURS, ())) for by_server in values.values()} or {0}
+    return f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{min(counts)}"
+
+
 def figure(value: float | None) -> str:
     """Three figures that count, or nothing."""
     if value is None:

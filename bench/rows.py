@@ -133,9 +133,9 @@ FETCHING = [
 
 LARGE = [
     Row("store-large", "large", "C-STORE one object of 157 MB", "MB/s", 3, 1.04),
-    Row("rss-large", "large", "memory after that object", "MiB", at_most=250),
+    Row("rss-large", "large", "memory after one object of 157 MB", "MiB", at_most=250),
     *_pair("large-frame", "large", "one frame of an object of 300", (3, 2), (400, 850)),
-    Row("peak-large", "large", "most memory ever taken for all that", "MiB", at_most=250),
+    Row("peak-large", "large", "most memory for that object and its frames", "MiB", at_most=250),
 ]
 
 RESTING = [

@@ -16,7 +16,6 @@ VALUES = {
 }
 COMPARE = {
     "day": "2026-01-02",
-    "rounds": 5,
     "versions": {
         "filmroom": "1",
         "Orthanc": "Orthanc 1.10.1",

@@ -86,6 +86,11 @@ def test_the_worst_comes_first():
     assert [each.row.key for each in report.slower(kept, measured)] == ["stow-1", FAST]
 
 
+def test_rounds_are_counted_and_not_believed():
+    assert report.rounds({FAST: {"filmroom": [1, 2]}, SLOW: {"filmroom": [3, 4]}}) == "2"
+    assert report.rounds({FAST: {"filmroom": [1, 2]}, SLOW: {"filmroom": [3]}}) == "1 to 2"
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(None, ""), (0.359, "0.359"), (12.34, "12.3"), (1234.5, "1,234")]
 )
