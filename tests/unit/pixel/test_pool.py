@@ -206,3 +206,66 @@ def test_an_answer_cannot_reach_what_our_errors_are_made_with():
     for name in (b"__builtins__", b"__loader__", b"__spec__"):
         with pytest.raises(pickle.UnpicklingError):
             pools._Plain(io.BytesIO(b"cfilmroom.pixel.errors\n" + name + b"\n.")).load()
+
+
+async def test_a_task_may_read_from_a_file_that_never_comes_this_way(pool, tmp_path):
+    (tmp_path / "file").write_bytes(b"0123456789")
+    with (tmp_path / "file").open("rb") as file:
+        read = asyncio.ensure_future(pool.run_on(file.fileno(), os.pread, 4, 3))
+        await asyncio.sleep(0)
+    assert await read == b"3456"  # though it is closed here by now
+
+
+async def test_files_given_to_workers_are_closed_on_both_sides(pool, tmp_path):
+    (tmp_path / "file").write_bytes(b"0123456789")
+
+    def ours():
+        return len(os.listdir("/proc/self/fd"))
+
+    with (tmp_path / "file").open("rb") as file:
+        await pool.run_on(file.fileno(), os.pread, 1, 0)
+        before, theirs = ours(), len(await pool.run(os.listdir, "/proc/self/fd"))
+        for _ in range(20):
+            await pool.run_on(file.fileno(), os.pread, 1, 0)
+        with pytest.raises(PixelError):
+            await pool.run_on(file.fileno(), os.pread, 1, -1)
+    assert ours() <= before
+    assert len(await pool.run(os.listdir, "/proc/self/fd")) == theirs
+
+
+async def test_a_worker_cannot_write_to_a_file_it_was_given(pool, tmp_path):
+    (tmp_path / "file").write_bytes(b"0123456789")
+    with (tmp_path / "file").open("rb") as file, pytest.raises(PixelError):
+        await pool.run_on(file.fileno(), os.write, b"changed")
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+async def test_a_file_is_let_go_when_nobody_wants_the_picture_any_more(pool, tmp_path):
+    (tmp_path / "file").write_bytes(b"0123456789")
+    busy = asyncio.ensure_future(pool.run(time.sleep, 0.3))
+    await asyncio.sleep(0.05)
+    with (tmp_path / "file").open("rb") as file:
+        before = len(os.listdir("/proc/self/fd"))
+        waiting = asyncio.ensure_future(pool.run_on(file.fileno(), os.pread, 1, 0))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.sleep(0.05)
+        assert len(os.listdir("/proc/self/fd")) == before
+    await busy
+
+
+async def test_a_full_queue_keeps_no_file(tmp_path):
+    pool = Pool(1, Limits(waiting=1))
+    await pool.run(len, b"")
+    (tmp_path / "file").write_bytes(b"0123456789")
+    tasks = [asyncio.ensure_future(pool.run(time.sleep, 0.3)) for _ in range(1)]
+    await asyncio.sleep(0.1)
+    tasks.append(asyncio.ensure_future(pool.run(len, b"")))
+    await asyncio.sleep(0)
+    with (tmp_path / "file").open("rb") as file:
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(Busy):
+            await pool.run_on(file.fileno(), os.pread, 1, 0)
+        assert len(os.listdir("/proc/self/fd")) == before
+    await asyncio.gather(*tasks)
+    pool.close()

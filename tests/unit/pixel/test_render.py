@@ -15,8 +15,16 @@ from filmroom.pixel.color import expand_segments
 from filmroom.pixel.errors import BadParameter, NoCodec, Undecodable
 from filmroom.pixel.lut import Window
 from filmroom.pixel.options import GIF, JPEG, PNG, RenderOptions, Viewport, parse_options
-from filmroom.pixel.picture import picture_of, shape_of
-from filmroom.pixel.render import Stored, paint, place, render, render_stored
+from filmroom.pixel.picture import matters, picture_of, shape_of
+from filmroom.pixel.render import (
+    Lying,
+    Stored,
+    paint,
+    place,
+    render,
+    render_from,
+    render_stored,
+)
 
 PACKAGED = Path(pydicom.__file__).parent / "data" / "test_files"
 ROWS, COLUMNS, SAMPLES = "00280010", "00280011", "00280002"
@@ -324,3 +332,60 @@ def test_colours_are_those_that_pydicom_shows(name):
     got = paint(array, photometric, picture, RenderOptions())
     expected = pydicom.pixels.pixel_array(data_set, index=0)
     assert np.abs(got.astype(int) - expected.astype(int)).max() <= 4
+
+
+@pytest.mark.parametrize(
+    "name", ["CT_small.dcm", "MR_small.dcm", "MR-SIEMENS-DICOM-WithOverlays.dcm", "SC_rgb.dcm"]
+)
+def test_the_attributes_that_matter_are_all_that_a_picture_is_made_of(name):
+    data_set = pydicom.dcmread(pydicom.data.get_testdata_file(name, download=False))
+    attributes = attributes_of(data_set)
+    fewer = {tag: value for tag, value in attributes.items() if matters(int(tag, 16))}
+    assert len(fewer) < len(attributes)
+    assert picture_of(fewer) == picture_of(attributes)
+
+
+def test_the_attributes_of_enhanced_images_matter_too():
+    for tag in (0x52009229, 0x52009230, 0x60020010, 0x20500020, 0x00281050, 0x00181063):
+        assert matters(tag)
+    assert not matters(0x00100010)
+
+
+def test_a_small_picture_of_a_grey_image_looks_like_the_large_one_made_small():
+    rows, columns = np.mgrid[0:512, 0:384]
+    frame = (rows * 4 + columns * 2).astype(np.uint16)
+    attributes = grey(512, 384) | {
+        "00280100": {"vr": "US", "Value": [16]},
+        "00280101": {"vr": "US", "Value": [12]},
+        "00281050": {"vr": "DS", "Value": [1400]},
+        "00281051": {"vr": "DS", "Value": [2800]},
+    }
+    small = RenderOptions(PNG, viewport=Viewport(128, 128))
+    shown = pixels(render(frame, attributes, small))
+    whole = Image.fromarray(pixels(render(frame, attributes, RenderOptions(PNG))))
+    expected = np.asarray(whole.resize((96, 128), Image.Resampling.BOX))
+    assert shown.shape == expected.shape == (128, 96)
+    assert np.abs(shown.astype(int) - expected).max() <= 6
+
+
+def test_a_small_picture_without_a_window_keeps_the_range_of_all_pixels():
+    frame = np.full((512, 512), 1000, np.uint16)
+    frame[1, 1], frame[3, 3] = 0, 4000  # on none of the pixels that would be looked at
+    attributes = grey(512, 512) | {
+        "00280100": {"vr": "US", "Value": [16]},
+        "00280101": {"vr": "US", "Value": [12]},
+    }
+    small = RenderOptions(PNG, viewport=Viewport(64, 64))
+    assert abs(int(pixels(render(frame, attributes, small))[32, 32]) - 64) <= 1
+
+
+def test_a_frame_read_from_a_file_is_shown_as_one_that_was_handed_over(tmp_path):
+    picture = picture_of(grey())
+    coded = bytes(range(24))
+    (tmp_path / "file").write_bytes(b"head" + coded[:10] + b"between" + coded[10:])
+    options = RenderOptions(PNG)
+    with (tmp_path / "file").open("rb") as file:
+        lying = [Lying(((4, 10), (21, 14)), picture)]
+        shown = render_from(file.fileno(), lying, "1.2.840.10008.1.2.1", options)
+    stored = [Stored(coded, picture)]
+    assert shown == render_stored(stored, "1.2.840.10008.1.2.1", options)
