@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hostile_watch import Watch
 from nodes import FilmroomProcess
 
 
@@ -53,6 +54,12 @@ def node(tmp_path_factory):
     ).start()
     yield process
     process.kill()
+
+
+@pytest.fixture(scope="module")
+def watch(node):
+    """Watches `node` while something is done to it."""
+    return Watch(node)
 
 
 @pytest.fixture(scope="session")

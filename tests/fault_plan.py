@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import apsw
 
 from filmroom.blobs import filesystem
+from filmroom.blobs.durable import sync_folder
 
 FILE_CALLS = ("open", "write", "fsync", "fsync_folder", "link", "mkdir", "unlink")
 INDEX_CALLS = ("index_write", "index_sync")
@@ -88,9 +88,14 @@ class _Os:
         return watched
 
     def fsync(self, fd: int) -> None:
-        is_folder = stat.S_ISDIR(os.fstat(fd).st_mode)
-        self._check("fsync_folder" if is_folder else "fsync")
+        self._check("fsync")
         os.fsync(fd)
+
+    def sync_folder(self, folder: str) -> None:
+        """blobs.durable.sync_folder: it opens the folder, too."""
+        self._check("open")
+        self._check("fsync_folder")
+        sync_folder(folder)
 
     def _check(self, call: str) -> None:
         if error := self._disk.fails(call):
@@ -135,7 +140,9 @@ def faulty_disk(monkeypatch: Any) -> Iterator[FaultyDisk]:
     vfs = _Vfs(disk)
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(filesystem, "os", _Os(disk))
+            faulty = _Os(disk)
+            patched.setattr(filesystem, "os", faulty)
+            patched.setattr(filesystem, "sync_folder", faulty.sync_folder)
             yield disk
     finally:
         vfs.unregister()

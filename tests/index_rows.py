@@ -85,3 +85,19 @@ def _plain(text: str) -> str:
 def value(body: bytes, keyword: str) -> Any:
     """The first value of an attribute in the JSON of an answer."""
     return orjson.loads(body)[_HEX[keyword][0]]["Value"][0]
+
+
+def stored(index, study, series, numbers, **more):
+    """Add some instances of one series, numbered; what was added."""
+    made = [
+        an_instance(
+            StudyInstanceUID=study,
+            SeriesInstanceUID=series,
+            SOPInstanceUID=f"{series}.{n}",
+            InstanceNumber=str(n),
+            **more,
+        )
+        for n in numbers
+    ]
+    index.add(made)
+    return made

@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
 from filmroom import __version__, observe
@@ -33,6 +32,7 @@ from filmroom.archive.retrieve import Retriever
 from filmroom.archive.scrub import Scrub
 from filmroom.archive.scrubber import Scrubber
 from filmroom.archive.soundness import Pace
+from filmroom.archive.strays import batches
 from filmroom.asgi import App, HttpServer, create_app
 from filmroom.asgi.app import SystemClock
 from filmroom.asgi.server import new_loop
@@ -55,7 +55,6 @@ log = logging.getLogger(__name__)
 OPEN_FILES = 65_536
 REINDEXING = "reindexing"  # the mark of a run that did not finish making the index anew
 MARK_SECONDS = 3600.0  # so that a start after a crash looks at a day or two of files, not years
-RECOVERY_BATCH = 500  # keys the index is asked for at once
 SLOWEST_SECONDS = 6 * 3600.0  # an object may take this long to arrive
 GRACE_SECONDS = 20.0  # for what is in progress when we are asked to stop
 
@@ -189,8 +188,7 @@ class Storeroom:
         """
         files = 0
         orphans: list[str] = []
-        keys = self.blobs.keys_since(since)
-        while batch := list(islice(keys, RECOVERY_BATCH)):
+        for batch in batches(self.blobs.keys_since(since)):
             files += len(batch)
             orphans += sorted(set(batch) - self.index.known_keys(batch))
         report = adopt(self.index, self.blobs, orphans)

@@ -12,7 +12,7 @@ import pytest
 
 from hostile_files import data_set, new_uid, padded, part10
 from hostile_http import DICOM, MULTIPART, multipart, part, request
-from hostile_watch import MIB, Watch
+from hostile_watch import MIB
 from nodes import FilmroomProcess
 
 pytestmark = pytest.mark.hostile
@@ -32,11 +32,6 @@ def node(tmp_path_factory):
     process = FilmroomProcess(folder, environment={"FILMROOM__PIXEL__WORKERS": "1"})
     yield process.start()
     process.kill()
-
-
-@pytest.fixture(scope="module")
-def watch(node):
-    return Watch(node)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from hostile_dimse import (
     proposal,
 )
 from hostile_files import PATHS, data_set, new_uid
-from hostile_watch import MIB, Watch
+from hostile_watch import MIB
 from hostile_wire import CT, IMPLICIT, MR, STUDY_FIND, Peer, p_data, pdu, pdv
 
 pytestmark = pytest.mark.hostile
@@ -32,11 +32,6 @@ pytestmark = pytest.mark.hostile
 AT_ONCE_SECONDS = 1.0  # of the server's processor time: a busy machine does not stretch it
 ECHO_SECONDS = 0.1
 NOISE = random.Random(1)
-
-
-@pytest.fixture(scope="module")
-def watch(node):
-    return Watch(node)
 
 
 @pytest.fixture(autouse=True)

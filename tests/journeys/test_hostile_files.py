@@ -33,7 +33,7 @@ from hostile_files import (
 )
 from hostile_http import DICOM, MULTIPART, multipart
 from hostile_values import NAMES, absurd_pixels, hostile_names, odd_text
-from hostile_watch import MIB, Watch, discreet
+from hostile_watch import MIB, discreet
 from hostile_wire import CT, Peer
 from peers import filmroom
 
@@ -42,11 +42,6 @@ pytestmark = pytest.mark.hostile
 SECONDS_EACH = 2.0
 AS_STORED = {"Accept": "application/dicom; transfer-syntax=*"}
 STOW = {"Content-Type": MULTIPART}
-
-
-@pytest.fixture(scope="module")
-def watch(node):
-    return Watch(node)
 
 
 @pytest.fixture(autouse=True)

@@ -36,18 +36,13 @@ from hostile_requests import (
     post,
 )
 from hostile_values import NAMES
-from hostile_watch import MIB, Watch, discreet
+from hostile_watch import MIB, discreet
 from nodes import FilmroomProcess
 
 pytestmark = pytest.mark.hostile
 
 AT_ONCE_SECONDS = 1.0  # of the server's processor time: a busy machine does not stretch it
 SOON_SECONDS = 4.0  # on the clock; a request that waits takes a timeout
-
-
-@pytest.fixture(scope="module")
-def watch(node):
-    return Watch(node)
 
 
 @pytest.fixture(autouse=True)

@@ -266,9 +266,9 @@ class Retriever:
             handle = await self.instance(principal, study, series, sop)
             return Metadata(b"[" + await self._header_json(handle) + b"]", None, handle.etag)
         if series is not None and self._index.embedded:
-            shelved = self._index.series_metadata(study, series)
-            if shelved is not None:
-                return Metadata(None, shelved.gzipped, shelved.etag)
+            ready = self.shelf.ready(study, series)
+            if ready is not None:
+                return ready
         return await asyncio.to_thread(self.shelf.metadata, study, series)
 
     async def _header_json(self, handle: Handle) -> bytes:

@@ -92,41 +92,35 @@ def damage_of(blobs: Blobs, handle: Handle, pace: Pace) -> Damage | None:
         os.close(fd)
 
 
-def _damage_in(fd: int, handle: Handle, pace: Pace) -> Damage | None:
-    location = handle.location
-    if os.fstat(fd).st_size != location.size_bytes:
-        return Damage.SIZE
-    _leave_memory(fd)
-    if not _is_header_of(os.pread(fd, location.data_set_offset + _GUESS_BYTES, 0), handle):
-        return Damage.HEADER
-    digest = hashlib.sha256()
-    for piece in _pieces(fd, location.data_set_offset, location.size_bytes, pace):
-        digest.update(piece)
-    _leave_memory(fd)  # nobody has asked for it: keep the room for what is looked at
-    return None if digest.digest() == location.digest else Damage.CONTENT
-
-
 def carry(fd: int, handle: Handle, staged: Staged, pace: Pace) -> bool:
     """Write the file open at `fd` into `staged`; whether it is what the row of `handle` says.
 
     Raises Unavailable when there is no room.
     """
-    location = handle.location
-    digest = hashlib.sha256()
     try:
-        if os.fstat(fd).st_size != location.size_bytes:
-            return False
-        _leave_memory(fd)
-        head = os.pread(fd, location.data_set_offset + _GUESS_BYTES, 0)
-        if not _is_header_of(head, handle):
-            return False
-        staged.write(head[: location.data_set_offset])
-        for piece in _pieces(fd, location.data_set_offset, location.size_bytes, pace):
-            staged.write(piece)
-            digest.update(piece)
+        return _damage_in(fd, handle, pace, staged.write) is None
     except OSError:
         return False
-    return digest.digest() == location.digest
+
+
+def _damage_in(
+    fd: int, handle: Handle, pace: Pace, take: Callable[[bytes], object] = lambda piece: None
+) -> Damage | None:
+    """Read a file against its row; take: given its bytes as they are read."""
+    location = handle.location
+    if os.fstat(fd).st_size != location.size_bytes:
+        return Damage.SIZE
+    _leave_memory(fd)
+    head = os.pread(fd, location.data_set_offset + _GUESS_BYTES, 0)
+    if not _is_header_of(head, handle):
+        return Damage.HEADER
+    take(head[: location.data_set_offset])
+    digest = hashlib.sha256()
+    for piece in _pieces(fd, location.data_set_offset, location.size_bytes, pace):
+        take(piece)
+        digest.update(piece)
+    _leave_memory(fd)  # nobody has asked for it: keep the room for what is looked at
+    return None if digest.digest() == location.digest else Damage.CONTENT
 
 
 def _pieces(fd: int, start: int, end: int, pace: Pace) -> Iterator[bytes]:

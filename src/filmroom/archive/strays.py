@@ -61,7 +61,7 @@ class Search:
         """Search everything; None when it was stopped on the way."""
         strays = Strays()
         suspects = []
-        for batch in _batches(self._blobs.keys()):
+        for batch in batches(self._blobs.keys()):
             if stopped():
                 return None
             suspects += self._without_row(batch)
@@ -85,7 +85,7 @@ class Search:
             self._wait(STILL_SECONDS - age)
 
     def _in_store(self, strays: Strays, suspects: list[str], putting_right: bool) -> None:
-        for batch in _batches(suspects):
+        for batch in batches(suspects):
             orphans = [key for key in self._without_row(batch) if self._blobs.exists(key)]
             if putting_right and orphans:
                 strays.adopted += adopt(self._index, self._blobs, orphans).added
@@ -125,7 +125,8 @@ class Search:
         return True
 
 
-def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
+def batches(keys: Iterable[str]) -> Iterator[list[str]]:
+    """As many keys at a time as the index is asked for at once."""
     each = iter(keys)
     while batch := list(islice(each, AT_ONCE)):
         yield batch

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from filmroom.archive.errors import NotHeld, Unavailable
 from filmroom.archive.stores import Staged
+from filmroom.blobs.durable import sync_folder
 from filmroom.blobs.layout import is_key, key_for
 
 log = logging.getLogger(__name__)
@@ -211,7 +212,7 @@ class FilesystemBlobs:
 
     def _sync_entries(self, folder: str) -> None:
         try:
-            _sync_folder(folder)
+            sync_folder(folder)
         except OSError as error:
             self._fail(error)
             raise
@@ -375,14 +376,6 @@ def unavailable(error: OSError) -> Unavailable:
 
 def _entries(folder: str) -> list[str]:
     return [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
-
-
-def _sync_folder(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _has_unnamed_files(folder: str) -> bool:

@@ -86,7 +86,7 @@ def test_a_named_leftover_is_swept_at_the_next_start(tmp_path, monkeypatch):
 
 def test_every_folder_of_a_new_chain_is_synced(blobs, tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(filesystem, "_sync_folder", synced.append)
+    monkeypatch.setattr(filesystem, "sync_folder", synced.append)
     blobs.seal([(staged(blobs), KEY)])
     store = tmp_path / "store"
     chain = ["", "2026", "2026/01", "2026/01/02", "2026/01/02/1.2", "2026/01/02/1.2/1.2.3"]
@@ -102,9 +102,9 @@ def test_a_folder_whose_sync_failed_for_want_of_room_is_synced_with_the_next(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(filesystem, "_sync_folder", full)
+        patched.setattr(filesystem, "sync_folder", full)
         assert isinstance(blobs.seal([(staged(blobs), KEY)])[0], Unavailable)
-    monkeypatch.setattr(filesystem, "_sync_folder", synced.append)
+    monkeypatch.setattr(filesystem, "sync_folder", synced.append)
     other = key_for(WHEN, "1.2", "1.2.3", "1.2.3.5")
     assert blobs.seal([(staged(blobs), other)]) == [None]
     assert str(tmp_path / "store") in synced  # the year is an entry of it
@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_synced_keeps_nothing_of_the_batch(blobs, monkey
 
     assert blobs.seal([(staged(blobs), KEY)]) == [None]
     other = blobs.key_for(0.0, "1.2", "1.3", "1.9")
-    monkeypatch.setattr(filesystem, "_sync_folder", failing)
+    monkeypatch.setattr(filesystem, "sync_folder", failing)
     results = blobs.seal([(staged(blobs), other), (staged(blobs), KEY)])
     assert isinstance(results[0], Unavailable)
     assert isinstance(results[1], FileExistsError)

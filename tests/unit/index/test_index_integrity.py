@@ -6,23 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+import index_rows
 from filmroom.archive.records import Damage, Selection, SeriesMetadata
-from index_rows import an_instance
 
 
 def stored(index, numbers, *, study="1", series="1.1", **more):
-    made = [
-        an_instance(
-            StudyInstanceUID=study,
-            SeriesInstanceUID=series,
-            SOPInstanceUID=f"{series}.{n}",
-            InstanceNumber=str(n),
-            **more,
-        )
-        for n in numbers
-    ]
-    index.add(made)
-    return made
+    return index_rows.stored(index, study, series, numbers, **more)
 
 
 def mark(index, uid, reason=Damage.CONTENT, at=5.0):

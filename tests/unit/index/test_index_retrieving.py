@@ -18,22 +18,7 @@ from filmroom.dicom.match import Single
 from filmroom.dicom.models import Level
 from filmroom.index import packing, selecting
 from filmroom.index.queries import open_index
-from index_rows import ORIGIN, an_instance, value
-
-
-def stored(index, study, series, numbers, **more):
-    made = [
-        an_instance(
-            StudyInstanceUID=study,
-            SeriesInstanceUID=series,
-            SOPInstanceUID=f"{series}.{n}",
-            InstanceNumber=str(n),
-            **more,
-        )
-        for n in numbers
-    ]
-    index.add(made)
-    return made
+from index_rows import ORIGIN, an_instance, stored, value
 
 
 def test_a_handle_says_all_that_serving_needs(index):
