@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import resource
@@ -53,6 +54,7 @@ from filmroom.services.provider import Settings as ServiceSettings
 log = logging.getLogger(__name__)
 
 OPEN_FILES = 65_536
+GARBAGE_OBJECTS = 20_000  # before circles are looked for: an answer is many objects
 REINDEXING = "reindexing"  # the mark of a run that did not finish making the index anew
 MARK_SECONDS = 3600.0  # so that a start after a crash looks at a day or two of files, not years
 SLOWEST_SECONDS = 6 * 3600.0  # an object may take this long to arrive
@@ -359,6 +361,8 @@ async def _serve(node: Node) -> int:
         print(f"filmroom: cannot start: {error}", file=sys.stderr)
         await node.stop()
         return 1
+    gc.freeze()  # what is there now stays
+    gc.set_threshold(GARBAGE_OBJECTS, 20, 20)
     print(_welcome(node), flush=True)
     await ending.wait()
     log.info("stopping")

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filmroom.pixel import native, unraisable
 from filmroom.pixel import syntaxes as ts
 from filmroom.pixel.codestream import Codestream, read_j2k, read_jpeg, read_jxl_size
 from filmroom.pixel.errors import NoCodec, PixelError, Undecodable
-from filmroom.pixel.native import Array
+from filmroom.pixel.numeric import np
 from filmroom.pixel.shape import ImageShape, check
+
+if TYPE_CHECKING:
+    from filmroom.pixel.numeric import Array
 
 JPEG_QUALITY = 90
 RLE_HEADER = 64
@@ -372,7 +373,7 @@ def _encode_jpeg_xl(array: Array, shape: ImageShape) -> bytes:
 
 
 Decoder = Callable[[bytes, ImageShape], Decoded]
-Encoder = Callable[[Array, ImageShape], bytes]
+Encoder = Callable[["Array", ImageShape], bytes]
 
 DECODERS: dict[str, Decoder] = {
     **dict.fromkeys(ts.NATIVE, _decode_native),

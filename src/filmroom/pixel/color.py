@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from filmroom.pixel.errors import NoCodec, Undecodable
 from filmroom.pixel.lut import Table, look_up
+from filmroom.pixel.numeric import np
 from filmroom.pixel.shape import ImageShape
 
-Rgb = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from filmroom.pixel.numeric import Array, Bytes
+
 LONGEST_PALETTE = 65536
 
 # ITU-R BT.601 with footroom and headroom, columns Y, Cb, Cr (C.7.6.3.1.2 YBR_PARTIAL_422).
-PARTIAL = np.array([[1.1644, 0.0, 1.5960], [1.1644, -0.3917, -0.8129], [1.1644, 2.0173, 0.0]])
+PARTIAL = (1.1644, 0.0, 1.5960), (1.1644, -0.3917, -0.8129), (1.1644, 2.0173, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Palette:
     blue: Table
 
 
-def to_rgb(samples: NDArray[Any], photometric: str, shape: ImageShape) -> Rgb:
+def to_rgb(samples: Array, photometric: str, shape: ImageShape) -> Bytes:
     """Colour samples (rows, columns, 3) of any depth as 8-bit RGB of the same size."""
     narrow = _to_8_bits(samples, shape)
     if photometric in ("RGB", "YBR_RCT", "YBR_ICT"):
@@ -41,12 +41,12 @@ def to_rgb(samples: NDArray[Any], photometric: str, shape: ImageShape) -> Rgb:
         return np.asarray(picture.convert("RGB"))
     if photometric in ("YBR_PARTIAL", "YBR_PARTIAL_422", "YBR_PARTIAL_420"):
         shifted = narrow.astype(np.float32) - np.array([16, 128, 128], np.float32)
-        mixed = (shifted @ PARTIAL.T.astype(np.float32)).clip(0, 255)
+        mixed = (shifted @ np.array(PARTIAL, np.float32).T).clip(0, 255)
         return np.asarray(np.rint(mixed), dtype=np.uint8)
     raise NoCodec(f"{photometric} cannot be shown")
 
 
-def _to_8_bits(samples: NDArray[Any], shape: ImageShape) -> Rgb:
+def _to_8_bits(samples: Array, shape: ImageShape) -> Bytes:
     if samples.dtype == np.uint8 and shape.bits == 8:
         return np.asarray(samples)
     top = (1 << shape.bits) - 1
@@ -54,7 +54,7 @@ def _to_8_bits(samples: NDArray[Any], shape: ImageShape) -> Rgb:
     return np.asarray(np.rint(scaled), dtype=np.uint8)
 
 
-def apply_palette(indices: NDArray[Any], palette: Palette) -> Rgb:
+def apply_palette(indices: Array, palette: Palette) -> Bytes:
     """Indices (rows, columns) to RGB; indices outside a table take its first or last entry."""
     planes = [
         (look_up(indices, table) >> max(table.bits - 8, 0)).astype(np.uint8)

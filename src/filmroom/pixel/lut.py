@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from filmroom.pixel.errors import BadParameter
+from filmroom.pixel.numeric import np
 from filmroom.pixel.shape import ImageShape
 
-Values = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from filmroom.pixel.numeric import Array, Bytes, Values
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 SMALLEST_SPAN = 1e-6  # a window of no width is a step, not a division by zero
@@ -82,14 +83,14 @@ class Grey:
     padding: tuple[int, int] | None = None
 
 
-def look_up(values: NDArray[Any], table: Table) -> NDArray[np.uint16]:
+def look_up(values: Array, table: Table) -> NDArray[np.uint16]:
     """Entries of `table`; values outside it take its first or last entry (C.11.1.1, C.11.2.1.1)."""
     entries = table.array
     at = np.clip(np.nan_to_num(values) - table.first, 0, len(entries) - 1)
     return np.asarray(entries[at.astype(np.intp)])
 
 
-def apply_modality(stored: NDArray[Any], grey: Grey) -> Values:
+def apply_modality(stored: Array, grey: Grey) -> Values:
     """Stored values to the Modality LUT's output units (C.11.1)."""
     if grey.modality is not None:
         return look_up(stored, grey.modality).astype(np.float32)
@@ -131,7 +132,7 @@ def apply_voi(values: Values, grey: Grey) -> Values:
     return apply_window(values, grey.window)
 
 
-def to_grey(values: Values, grey: Grey) -> NDArray[np.uint8]:
+def to_grey(values: Values, grey: Grey) -> Bytes:
     """Modality values to 0..255, inverted if asked (C.11.6.1.2)."""
     levels = apply_voi(values, grey) * np.float32(255.0)
     if grey.inverse:
@@ -139,7 +140,7 @@ def to_grey(values: Values, grey: Grey) -> NDArray[np.uint8]:
     return np.asarray(np.rint(levels), dtype=np.uint8)
 
 
-def own_window(stored: NDArray[Any], grey: Grey, shape: ImageShape) -> Window:
+def own_window(stored: Array, grey: Grey, shape: ImageShape) -> Window:
     """A window for a frame that brings none: its own range, or all 8 bits of an 8-bit image.
 
     Padding pixels do not count, and neither does what is no finite number.
@@ -154,7 +155,7 @@ def own_window(stored: NDArray[Any], grey: Grey, shape: ImageShape) -> Window:
     return Window((low + high) / 2.0, max(high - low, SMALLEST_SPAN), "LINEAR_EXACT")
 
 
-def _extremes(stored: NDArray[Any], padding: tuple[int, int] | None) -> NDArray[Any]:
+def _extremes(stored: Array, padding: tuple[int, int] | None) -> Array:
     if padding is not None:
         inside = stored[(stored < padding[0]) | (stored > padding[1])]
         stored = inside if inside.size else stored
@@ -166,7 +167,7 @@ def _extremes(stored: NDArray[Any], padding: tuple[int, int] | None) -> NDArray[
     return np.array([stored.min(), stored.max()])
 
 
-def show_grey(stored: NDArray[Any], grey: Grey, shape: ImageShape) -> NDArray[np.uint8]:
+def show_grey(stored: Array, grey: Grey, shape: ImageShape) -> Bytes:
     """A frame of stored values as grey levels 0..255: (rows, columns) in and out."""
     if grey.voi is None and (grey.window is None or not grey.window.usable):
         grey = replace(grey, window=own_window(stored, grey, shape))
@@ -179,7 +180,7 @@ def show_grey(stored: NDArray[Any], grey: Grey, shape: ImageShape) -> NDArray[np
 
 
 @lru_cache(maxsize=64)
-def grey_table(grey: Grey, bits: int, signed: bool) -> NDArray[np.uint8]:
+def grey_table(grey: Grey, bits: int, signed: bool) -> Bytes:
     """The grey level of every bit pattern of 8 or 16 bits."""
     patterns = np.arange(1 << bits, dtype=f"u{bits // 8}")
     stored = patterns.view(f"i{bits // 8}") if signed else patterns

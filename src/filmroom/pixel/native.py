@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from filmroom.pixel.errors import NoCodec, Undecodable
+from filmroom.pixel.numeric import np
 from filmroom.pixel.shape import ImageShape
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from filmroom.pixel.numeric import Array
 
 
 def sample_type(shape: ImageShape, order: str = "<") -> np.dtype[Any]:

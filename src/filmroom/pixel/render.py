@@ -10,19 +10,19 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from filmroom.pixel.codecs import decode
 from filmroom.pixel.color import apply_palette, to_rgb
 from filmroom.pixel.errors import BadParameter, NoCodec
 from filmroom.pixel.lut import show_grey
+from filmroom.pixel.numeric import np
 from filmroom.pixel.options import GIF, LARGEST_AREA, PNG, RenderOptions, Viewport
 from filmroom.pixel.picture import Overlay, Picture, picture_of
 
-Pixels = NDArray[np.uint8]  # (rows, columns) grey or (rows, columns, 3) RGB
+if TYPE_CHECKING:
+    from filmroom.pixel.numeric import Array
+    from filmroom.pixel.numeric import Bytes as Pixels  # (rows, columns) or (rows, columns, 3)
 
 JPEG_LARGEST_SIDE = 65500
 THIN_TO = 2  # source pixels per rendered one that grey levels are looked up for
@@ -48,7 +48,7 @@ class Lying:
 
 
 def render(
-    frame: NDArray[Any],
+    frame: Array,
     attributes: Mapping[str, Any],
     options: RenderOptions,
     *,
@@ -96,9 +96,7 @@ def render_stored(
     return encode(shown, options, frame_time_ms)
 
 
-def _show(
-    array: NDArray[Any], photometric: str, picture: Picture, options: RenderOptions
-) -> Pixels:
+def _show(array: Array, photometric: str, picture: Picture, options: RenderOptions) -> Pixels:
     skip = _skip(array, photometric, picture, options)
     if skip > 1 and options.viewport is not None:
         size = _size(array.shape[0], array.shape[1], options.viewport)
@@ -106,7 +104,7 @@ def _show(
     return place(paint(array, photometric, picture, options), options)
 
 
-def _skip(array: NDArray[Any], photometric: str, picture: Picture, options: RenderOptions) -> int:
+def _skip(array: Array, photometric: str, picture: Picture, options: RenderOptions) -> int:
     """Of how many pixels each way one is enough for a much smaller picture of a grey image."""
     grey = picture.grey
     window = options.window or grey.window
@@ -124,9 +122,7 @@ def _whole(viewport: Viewport) -> Viewport:
     return Viewport(viewport.width, viewport.height)
 
 
-def paint(
-    array: NDArray[Any], photometric: str, picture: Picture, options: RenderOptions
-) -> Pixels:
+def paint(array: Array, photometric: str, picture: Picture, options: RenderOptions) -> Pixels:
     """Sample values to grey levels or RGB, overlays burnt in, still in full size."""
     shape = picture.shape
     if array.ndim == 3:

@@ -18,7 +18,7 @@ from typing import Any
 
 from filmroom.pixel.errors import PixelError, TooLarge
 
-PRELOAD = ("filmroom.pixel.render", "filmroom.pixel.transcode", "PIL.Image")
+PRELOAD = ("numpy", "filmroom.pixel.render", "filmroom.pixel.transcode", "PIL.Image")
 CODECS = ("jpeg8_decode", "jpegls_decode", "jpeg2k_decode", "htj2k_decode", "png_encode")
 
 
