@@ -28,7 +28,7 @@ import reading
 import report
 import servers
 import storing
-from arena import Arena
+from arena import Arena, wait_for_inodes
 from cgroup import GIB, MemoryGroup
 from rows import GROUPS, ROWS, Row, chosen
 
@@ -184,6 +184,7 @@ def main() -> int:
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="filmroom-bench-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        wait_for_inodes(folder)
         return run(arguments, folder, keys)
     finally:
         if arguments.folder is None:
