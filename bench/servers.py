@@ -36,11 +36,9 @@ def family(pid: int) -> list[int]:
     """A process and all below it."""
     found = [pid]
     for each in found:
-        for task in Path(f"/proc/{each}/task").glob("*/children"):
-            try:
+        with contextlib.suppress(OSError):  # it, or a thread of it, ended in this instant
+            for task in Path(f"/proc/{each}/task").glob("*/children"):
                 found += map(int, task.read_text().split())
-            except OSError:
-                continue  # ended in this instant
     return found
 
 
