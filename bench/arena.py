@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec
 
-from cgroup import MemoryGroup
+from at_hand import AtHand
 from rows import ROWS
 from servers import Filmroom, Orthanc, Receiver, Server
 
@@ -53,15 +53,13 @@ class Arena:
     inodes that were freed lately one by one, which costs a third of a processor.
     """
 
-    def __init__(
-        self, folder: Path, rounds: int, wanted: Collection[str], group: MemoryGroup | None = None
-    ) -> None:
+    def __init__(self, folder: Path, rounds: int, wanted: Collection[str], memory: AtHand) -> None:
         self.folder = folder
         self.rounds = rounds
         self.wanted = wanted
         self.values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self.receiver = Receiver(folder / "receiver")
-        self._group = group
+        self._memory = memory
         self._runs = 0
         self._kept: dict[str, list[Server]] = {}
 
@@ -91,7 +89,6 @@ class Arena:
     @contextlib.contextmanager
     def running(self, servers: Sequence[Server]) -> Iterator[None]:
         """All of them started and frozen; stopped at the end."""
-        self.refill()
         try:
             for server in servers:
                 server.start()
@@ -102,11 +99,6 @@ class Arena:
         finally:
             for server in servers:
                 server.stop()
-
-    def refill(self) -> None:
-        """Let every page of the group be one that was used before."""
-        if self._group is not None:
-            self._group.fill()
 
     def fresh_rounds(
         self, kinds: Sequence[type[Server]] = BOTH, *, nodelay: bool = True
@@ -134,8 +126,10 @@ class Arena:
         os.sync()  # what the one before has left to write is not this one's burden
         server.wake()
         time.sleep(BREATH_SECONDS)
+        self._memory.give()
         yield
         server.freeze()
+        self._memory.take()
 
     def row(
         self,

@@ -29,7 +29,7 @@ import report
 import servers
 import storing
 from arena import Arena, wait_for_inodes
-from cgroup import GIB, MemoryGroup
+from at_hand import GIB, AtHand
 from rows import GROUPS, ROWS, Row, chosen
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,9 +61,7 @@ def measure(arena: Arena) -> None:
 def caption(kept: dict[str, Any]) -> str:
     """Where and how it was measured, in one line."""
     had = kept["versions"]
-    memory = (
-        f"memory group of {kept['memory_gib']} GiB" if kept["memory_gib"] else "no memory group"
-    )
+    memory = f"{kept['memory_gib']} GiB of memory at hand"
     rounds = report.rounds(kept["values"])
     orthanc = had["Orthanc"].rpartition(" ")[2]
     return (
@@ -123,7 +121,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--keep", metavar="NAME", help=f"name in bench/results (all rows: {FULL})")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
     parser.add_argument(
-        "--memory-gib", type=int, default=6, help="size of the memory group; 0: none (default 6)"
+        "--memory-gib", type=float, default=1.5, help="memory at hand for each turn (default 1.5)"
     )
     return parser.parse_args()
 
@@ -139,10 +137,8 @@ def wanted(arguments: argparse.Namespace) -> list[Row]:
 def run(arguments: argparse.Namespace, folder: Path, keys: Collection[str]) -> int:
     few = arguments.quick or arguments.against
     rounds = arguments.rounds or (2 if few else 5)
-    group = None
-    if arguments.memory_gib:
-        group = MemoryGroup.enter(arguments.memory_gib * GIB, folder / "filler")
-    arena = Arena(folder, rounds, keys, group)
+    memory = AtHand(int(arguments.memory_gib * GIB))
+    arena = Arena(folder, rounds, keys, memory)
     name = arguments.keep or (FULL if set(keys) == set(ROWS) else "")
     if arguments.against:
         name = ""
@@ -153,18 +149,16 @@ def run(arguments: argparse.Namespace, folder: Path, keys: Collection[str]) -> i
             measure(arena)
         is_whole = True
     finally:
-        if group is not None:
-            group.leave()
+        memory.give()
         print(report.table(report.lines(arena.values)))
         if name and arena.values:
-            memory_gib = arguments.memory_gib if group is not None else 0
-            keep(name if is_whole else f"{name}-unfinished", _record(arena, memory_gib))
+            keep(name if is_whole else f"{name}-unfinished", _record(arena, arguments.memory_gib))
     if name == FULL:
         figures.write()
     return status
 
 
-def _record(arena: Arena, memory_gib: int) -> dict[str, Any]:
+def _record(arena: Arena, memory_gib: float) -> dict[str, Any]:
     return {
         "day": time.strftime("%Y-%m-%d"),
         "memory_gib": memory_gib,

@@ -156,10 +156,14 @@ class Pool:
                 self._waiting_bytes -= len(task.request)
                 task.close()
 
-    def warm(self) -> None:
-        """Start all workers now, so that the first picture does not wait for them."""
+    def warm(self, workers: int = 1) -> None:
+        """Start so many workers now, so that the first picture does not wait for one.
+
+        The others come with more work than there are workers, or after the first picture:
+        a server that nobody asks for pictures need not keep them all.
+        """
         with self._changed:
-            while not self._closed and len(self._threads) < self.workers:
+            while not self._closed and len(self._threads) < min(workers, self.workers):
                 self._start_thread()
 
     def _start_thread(self) -> None:
@@ -202,6 +206,8 @@ class Pool:
                 with PIXEL_SECONDS.labels(task.job).time():
                     result = worker.call(task.request, task.file)
                 task.future.set_result(result)
+                if len(self._threads) < self.workers:
+                    self.warm(self.workers)
             except WorkerLost as error:
                 if worker is not None:
                     self._live.discard(worker)

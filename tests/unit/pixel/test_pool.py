@@ -144,6 +144,16 @@ async def test_many_workers_share_the_work():
     pool.close()
 
 
+async def test_one_worker_is_kept_warm_and_the_first_picture_brings_the_others():
+    pool = Pool(3)
+    pool.warm()
+    assert len(pool._threads) == 1
+    await pool.run(os.getpid)
+    await asyncio.sleep(0.1)
+    assert len(pool._threads) == 3
+    pool.close()
+
+
 def test_closing_does_not_wait_for_a_long_task(monkeypatch):
     monkeypatch.setattr(pools, "GRACE_SECONDS", 0.3)
     pool = Pool(1)
