@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import nodes
 from hostile_watch import Watch
 from nodes import FilmroomProcess
+from object_store import ACCESS_KEY, SECRET_KEY, object_server
+from postgres_cluster import cluster
 
 
 def need(program: str) -> str:
@@ -25,6 +28,22 @@ def need(program: str) -> str:
             pytest.fail(message)
         pytest.skip(message)
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stores():
+    """With FILMROOM_TEST_STORES=postgresql+s3 every node keeps everything there."""
+    if os.environ.get("FILMROOM_TEST_STORES") != "postgresql+s3":
+        yield
+        return
+    keys = {
+        "FILMROOM__BLOBS__ACCESS_KEY": ACCESS_KEY,
+        "FILMROOM__BLOBS__SECRET_KEY": SECRET_KEY,
+    }
+    with cluster() as database, object_server() as server:
+        nodes.ELSEWHERE.append(nodes.Elsewhere(database, server, keys))
+        yield
+        nodes.ELSEWHERE.clear()
 
 
 @pytest.fixture

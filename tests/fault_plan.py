@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-from filmroom.blobs import filesystem
+from filmroom.blobs import filesystem, spool
 from filmroom.blobs.durable import sync_folder
 
 FILE_CALLS = ("open", "write", "fsync", "fsync_folder", "link", "mkdir", "unlink")
@@ -142,6 +142,7 @@ def faulty_disk(monkeypatch: Any) -> Iterator[FaultyDisk]:
         with monkeypatch.context() as patched:
             faulty = _Os(disk)
             patched.setattr(filesystem, "os", faulty)
+            patched.setattr(spool, "os", faulty)
             patched.setattr(filesystem, "sync_folder", faulty.sync_folder)
             yield disk
     finally:

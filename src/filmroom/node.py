@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import gc
 import logging
 import os
@@ -20,8 +19,9 @@ from pathlib import Path
 
 from filmroom import __version__, observe
 from filmroom.archive.access import Action
+from filmroom.archive.ahead import Job
 from filmroom.archive.archive import Archive
-from filmroom.archive.committer import Committer, Duplicates, Job
+from filmroom.archive.committer import Committer, Duplicates
 from filmroom.archive.convert import data_set_as
 from filmroom.archive.errors import ArchiveError
 from filmroom.archive.find import Finder
@@ -38,8 +38,8 @@ from filmroom.asgi import App, HttpServer, create_app
 from filmroom.asgi.app import SystemClock
 from filmroom.asgi.server import new_loop
 from filmroom.blobs.durable import sync_chain, write_whole
-from filmroom.blobs.filesystem import FilesystemBlobs
-from filmroom.blobs.upkeep import copy_opener, turn
+from filmroom.blobs.opening import open_blobs
+from filmroom.blobs.upkeep import DataFolderInUse, copy_opener, hold, turn
 from filmroom.config import Settings
 from filmroom.dimse.server import Server, ServerSettings
 from filmroom.index.queries import open_index
@@ -59,10 +59,6 @@ REINDEXING = "reindexing"  # the mark of a run that did not finish making the in
 MARK_SECONDS = 3600.0  # so that a start after a crash looks at a day or two of files, not years
 SLOWEST_SECONDS = 6 * 3600.0  # an object may take this long to arrive
 GRACE_SECONDS = 20.0  # for what is in progress when we are asked to stop
-
-
-class DataFolderInUse(Exception):
-    """Another filmroom holds the data folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +111,13 @@ class Storeroom:
         self.clock = SystemClock()
         data = settings.data
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self._lock = _hold(data / "filmroom.lock")
+        self._lock = hold(data)
         self._mark = Mark(data / "running")
         self._is_whole = True  # the index speaks of all files
         self._reindexed: Report | None = None
         self.index = open_index(settings.index_url)
-        self.blobs = FilesystemBlobs(
-            settings.blobs_folder, min_free_bytes=settings.archive.min_free_bytes
+        self.blobs = open_blobs(
+            settings.blobs, settings.blobs_folder, min_free_bytes=settings.archive.min_free_bytes
         )
         self.committer = Committer(
             self.index,
@@ -192,7 +188,8 @@ class Storeroom:
         orphans: list[str] = []
         for batch in batches(self.blobs.keys_since(since)):
             files += len(batch)
-            orphans += sorted(set(batch) - self.index.known_keys(batch))
+            ours = set(filter(self.blobs.is_ours, batch))
+            orphans += sorted(ours - self.index.known_keys(batch))
         report = adopt(self.index, self.blobs, orphans)
         return Recovered(files, len(orphans), report.added)
 
@@ -408,6 +405,7 @@ def _listeners(settings: Settings) -> Iterator[ServerSettings]:
         idle_seconds=dimse.idle_seconds,
         max_associations=dimse.max_associations,
         max_per_peer=dimse.max_per_peer,
+        share_port=dimse.share_port,
     )
     yield plain
     if dimse.tls_certificate is not None:
@@ -429,16 +427,3 @@ def _raise_open_files() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _hold(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise DataFolderInUse(
-            f"the data folder {path.parent} is in use by another filmroom; stop it first, or "
-            "reach it over the network (filmroom send)"
-        ) from error
-    return fd

@@ -137,6 +137,9 @@ class Bytes:
     def __init__(self, content):
         self.size, self._rest = len(content), content
 
+    async def ready(self, length):
+        pass
+
     def read(self, length):
         piece, self._rest = self._rest[:length], self._rest[length:]
         return piece

@@ -117,6 +117,9 @@ class Sent:
         self._pieces = big.data_set()
         self._piece = memoryview(b"")
 
+    async def ready(self, length: int) -> None:
+        pass
+
     def read(self, length: int) -> memoryview:
         while not self._piece:
             self._piece = memoryview(next(self._pieces))

@@ -35,6 +35,9 @@ class Bytes:
         self.size = len(content)
         self._view, self._at = memoryview(content), 0
 
+    async def ready(self, length: int) -> None:
+        pass
+
     def read(self, length: int) -> memoryview:
         piece = self._view[self._at : self._at + length]
         self._at += len(piece)

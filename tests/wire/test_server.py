@@ -46,6 +46,9 @@ class Bytes:
     def __init__(self, data):
         self.data, self.size, self.at = memoryview(data), len(data), 0
 
+    async def ready(self, length):
+        pass
+
     def read(self, length):
         self.at += length
         return self.data[self.at - length : self.at]

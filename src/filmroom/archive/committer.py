@@ -14,11 +14,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import StrEnum
 
+from filmroom.archive.ahead import Ahead, Job, Refusal
 from filmroom.archive.digest import Digest
-from filmroom.archive.errors import ArchiveError, Conflict, Unavailable
+from filmroom.archive.errors import ArchiveError, Away, Conflict, Unavailable
 from filmroom.archive.quarantine import Quarantine
 from filmroom.archive.records import Held, NewInstance, Origin, Outcome, Stored
 from filmroom.archive.stores import Blobs, Index, Staged
@@ -37,50 +38,6 @@ class Duplicates(StrEnum):
     KEEP_FIRST = "keep-first"  # quarantine the new ones and warn
     REPLACE = "replace"  # file the new ones and quarantine the old ones
     REFUSE = "refuse"  # answer an error
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """One instance waiting to be committed, and who waits for it."""
-
-    staged: Staged
-    instance: NewInstance
-    digest: Digest
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Stored]
-    answer: Stored | ArchiveError | None = None
-    since: float = field(default_factory=time.perf_counter)
-
-    @property
-    def uid(self) -> str:
-        return self.instance.instance.uid
-
-    def take_digest(self) -> None:
-        """Complete the location; idempotent."""
-        location = self.instance.location
-        if not location.digest:
-            digest = self.digest.finish(self.staged, location.data_set_offset)
-            self.instance = replace(self.instance, location=replace(location, digest=digest))
-
-    @property
-    def outcome(self) -> str:
-        """How it ended, in one word."""
-        if isinstance(self.answer, Stored):
-            return self.answer.outcome.value
-        return type(self.answer).__name__.lower()
-
-
-@dataclass(eq=False, slots=True)
-class Refusal:
-    """A complete file that will not be filed, to be kept for an operator, and who waits."""
-
-    staged: Staged
-    reason: str
-    claimed_uid: str
-    origin: Origin
-    received_at: float
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[None]
 
 
 class Committer:
@@ -106,6 +63,7 @@ class Committer:
         self._doubtful: set[str] = set()  # keys of bytes that may or may not have rows
         self._queue: queue.SimpleQueue[Job | Refusal | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+        self._ahead = Ahead(index, self._seal, self._doubtful, self._queue.put)
 
     def start(self) -> None:
         """Begin."""
@@ -114,6 +72,7 @@ class Committer:
 
     def stop(self) -> None:
         """Commit what is waiting, then end. Harmless when it was never started."""
+        self._ahead.stop()
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
@@ -126,7 +85,7 @@ class Committer:
     @property
     def waiting(self) -> int:
         """How many instances wait for their turn."""
-        return self._queue.qsize()
+        return self._queue.qsize() + self._ahead.count
 
     async def commit(self, staged: Staged, instance: NewInstance, digest: Digest) -> Stored:
         """Return when `instance` is durable; raises ArchiveError when it is not.
@@ -135,7 +94,10 @@ class Committer:
         """
         loop = asyncio.get_running_loop()
         job = Job(staged, instance, digest, loop, loop.create_future())
-        self._queue.put(job)
+        if self._blobs.is_here:
+            self._queue.put(job)
+        else:
+            self._ahead.send(job)
         return await job.future
 
     async def set_aside(
@@ -202,15 +164,23 @@ class Committer:
             job.answer = error
 
     def _commit_batch(self, batch: list[Job]) -> None:
+        batch = [job for job in batch if job.answer is None]
         held = self._index.held([job.uid for job in batch])
-        self._settle_doubts()
+        self._try_to_settle()
         first: dict[str, Job] = {}
         later: list[Job] = []
+        trouble: ArchiveError | None = None
         for job in batch:
             if job.uid in held:
                 try:
-                    self._settle_duplicate(job, held[job.uid])
+                    if isinstance(trouble, Away):  # each of them would wait for as long
+                        raise trouble
+                    if job.is_sealed:
+                        self._lost_race(job)
+                    else:
+                        self._settle_duplicate(job, held[job.uid])
                 except ArchiveError as error:  # this one's trouble, nobody else's
+                    trouble = error
                     self._give_up([job], error)
             elif job.uid in first:
                 later.append(job)
@@ -223,8 +193,9 @@ class Committer:
 
     def _file(self, jobs: list[Job]) -> None:
         """Seal the bytes of jobs that nobody holds, then add their rows."""
-        sealed = []
-        for job, result in zip(jobs, self._seal(jobs), strict=True):
+        sealed = [job for job in jobs if job.is_sealed]
+        waiting = [job for job in jobs if not job.is_sealed]
+        for job, result in zip(waiting, self._seal(waiting), strict=True):
             if result is None:
                 sealed.append(job)
             else:
@@ -265,7 +236,10 @@ class Committer:
                 job.answer = stored(job.instance, Outcome.NEW)
                 self._stored(job.instance)
             else:  # another node was faster
-                self._lost_race(job)
+                try:
+                    self._lost_race(job)
+                except ArchiveError as trouble:
+                    self._give_up([job], trouble)
 
     def _unseal(self, jobs: Iterable[Job]) -> None:
         """Take back bytes, if there are any yet, whose rows failed.
@@ -274,6 +248,9 @@ class Committer:
         asked, and while it does not say, the bytes stay.
         """
         self._doubtful.update(job.instance.location.key for job in jobs)
+        self._try_to_settle()
+
+    def _try_to_settle(self) -> None:
         try:
             self._settle_doubts()
         except ArchiveError as error:
@@ -282,10 +259,11 @@ class Committer:
             log.exception("files are left without a row for now")
 
     def _settle_doubts(self) -> None:
-        if self._doubtful:
-            for key in self._doubtful - self._index.settled_keys(list(self._doubtful)):
+        asked = list(self._doubtful)
+        if asked:
+            for key in set(asked) - self._index.settled_keys(asked):
                 self._blobs.remove(key)
-            self._doubtful.clear()
+            self._doubtful.difference_update(asked)
 
     def _lost_race(self, job: Job) -> None:
         held = self._index.held([job.uid])[job.uid]
@@ -320,7 +298,9 @@ class Committer:
     def _heal(self, job: Job, held: Held) -> None:
         """The held file is lost or damaged; these are its bytes, perhaps of another length."""
         log.warning("a lost or damaged file came back", extra={"sop_instance_uid": job.uid})
-        job.instance = replace(job.instance, location=replace(job.instance.location, key=held.key))
+        if self._blobs.is_here:  # elsewhere other nodes keep what they read under a key
+            location = replace(job.instance.location, key=held.key)
+            job.instance = replace(job.instance, location=location)
         if self._blobs.exists(held.key):
             new = job.instance
             self._quarantine.put_away(held.key, DAMAGED, job.uid, new.origin, new.received_at)

@@ -80,8 +80,7 @@ async def _shape(retriever: Retriever, handle: Handle) -> ImageShape:
     shape = SHAPES.get(handle.location.digest)
     if shape is None:
         location = handle.location
-        deflated = TRANSFER_SYNTAXES[location.transfer_syntax_uid].deflated
-        if deflated or location.header_bytes > SHORT_HEADER_BYTES:
+        if not retriever.is_quick(handle) or location.header_bytes > SHORT_HEADER_BYTES:
             shape = await asyncio.to_thread(_read_shape, retriever, handle)
         else:
             shape = _read_shape(retriever, handle)
@@ -123,7 +122,7 @@ async def _without_pixels(
         async for piece in rewritten(pool, view, inflated.read, stored, wanted):
             yield piece
         return
-    elements = retriever.mapped(handle)
+    elements = await _mapped(retriever, handle)
     with retriever.open(handle) as file:
         read = partial(_read, file, location.data_set_offset)
         stored = location.transfer_syntax_uid
@@ -137,17 +136,24 @@ async def _with_pixels(
     table = retriever.frame_table(handle)
     assert table is not None
     with retriever.open(handle) as file:
+        await file.ready(0, file.data_set_offset + handle.location.header_bytes + _PIXEL_ELEMENT)
         found = _scanned(file, handle)
         planned = await _plan(retriever, pool, handle, table, found, wanted)
         if planned.as_it_lies:
             pieces = _copied(file, found, planned)
         else:
-            frame_at = partial(retriever.frame, handle, table=table)
+            frame_at = partial(retriever.read_frame, handle)
             pieces = transcode.stream_data_set(pool, planned, frame_at)
         async for piece in pieces:
             yield piece
         async for piece in _trailer(retriever, pool, handle, file, _end(found, table), wanted):
             yield piece
+
+
+async def _mapped(retriever: Retriever, handle: Handle) -> memoryview:
+    if retriever.is_here:
+        return retriever.mapped(handle)
+    return await asyncio.to_thread(retriever.mapped, handle)
 
 
 def _end(found: Scan, table: FrameTable) -> int:
@@ -164,7 +170,7 @@ async def _trailer(
     location = handle.location
     if location.data_set_offset + end >= location.size_bytes:
         return
-    elements = retriever.mapped(handle)[end:]
+    elements = (await _mapped(retriever, handle))[end:]
     read = partial(_read, file, location.data_set_offset + end)
     stored = location.transfer_syntax_uid
     async for piece in rewritten(pool, elements, read, stored, wanted):

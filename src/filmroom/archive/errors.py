@@ -8,6 +8,7 @@
     |__ Unsupported     held, but not to be had in the form asked (do not retry)
     |__ Damaged         held, but its file is not what was stored (do not retry)
     |__ Unavailable     disk, database or network is in the way   (retry later)
+        |__ Away        the store does not answer: says nothing against what it holds
 
 Edges translate: `services.outcomes` to DIMSE statuses, `filmroom.http` to HTTP.
 """
@@ -54,3 +55,7 @@ class Unavailable(ArchiveError):
     """A resource we depend on is missing for now."""
 
     retry = True
+
+
+class Away(Unavailable):
+    """The store of the blobs does not answer; what it holds may well be sound."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
+from contextlib import closing
 
 from filmroom.archive.records import NewInstance, Origin
 from filmroom.archive.stores import Blobs, Index, Staged
@@ -64,11 +64,8 @@ class Quarantine:
 
     def put_away(self, key: str, reason: str, uid: str, origin: Origin, at: float) -> None:
         """Take a filed blob out of the store, into quarantine as far as there is room."""
-        fd = self._blobs.open(key)
-        try:
-            size = os.fstat(fd).st_size
-        finally:
-            os.close(fd)
+        with closing(self._blobs.open(key)) as file:
+            size = file.size
         if self.has_room(size):
             self._take(key, reason, uid, origin, size, at)
         else:

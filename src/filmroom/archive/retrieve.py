@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import os
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from time import monotonic
 from types import TracebackType
+from typing import NamedTuple
 
 from filmroom.archive.access import Action, Principal, demand
-from filmroom.archive.errors import ArchiveError, Damaged, NotHeld, Unavailable
+from filmroom.archive.errors import ArchiveError, Away, Damaged, NotHeld, Unavailable
 from filmroom.archive.examine import INFLATED_BYTES
 from filmroom.archive.inflated import Inflated, InflatedShelf
 from filmroom.archive.kept import Kept
@@ -23,7 +26,7 @@ from filmroom.archive.metadata import Metadata, MetadataShelf, header_json
 from filmroom.archive.records import Handle, Selection
 from filmroom.archive.selected import Selected, select
 from filmroom.archive.soundness import is_passing
-from filmroom.archive.stores import Blobs, Index, Staged
+from filmroom.archive.stores import Blob, Blobs, Index, Staged
 from filmroom.dicom import dicomjson
 from filmroom.dicom.deflated import inflate
 from filmroom.dicom.errors import Malformed, NeedMore
@@ -34,6 +37,8 @@ from filmroom.dicom.uids import TRANSFER_SYNTAXES
 
 _BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 REMEMBERED_BYTES = 64 << 20  # of handles and their frame tables
+TRUSTED_SECONDS = 5.0  # a handle, where other nodes may change what it speaks of
+FETCHERS = 32  # at once, from a remote store
 _HANDLE_BYTES = 1500  # of one, about, without its frame table
 LONG_FRAME_BYTES = 4 << 20  # a longer one is read in a thread
 _INLINE_HEADER_BYTES = 256 * 1024  # a longer header is read and written as JSON in a thread
@@ -52,23 +57,46 @@ class Bulk:
 class OpenFile:
     """A stored Part 10 file, open for reading; use as a context manager."""
 
-    def __init__(self, fd: int, handle: Handle) -> None:
-        self.fd = fd
+    def __init__(
+        self,
+        blob: Blob,
+        handle: Handle,
+        trouble: Callable[[ArchiveError], ArchiveError],
+        fetchers: Executor,
+    ) -> None:
+        """trouble: what to raise for what goes wrong when the blob is read. fetchers: threads
+        that may wait for a network."""
+        self._blob = blob
+        self._fetchers = fetchers
+        self._trouble = trouble
+        self.fd = blob.fd
         self.size_bytes = handle.location.size_bytes
         self.data_set_offset = handle.location.data_set_offset
+
+    async def ready(self, offset: int, length: int) -> None:
+        """Return when these bytes can be had from `fd`, and `read`, without waiting."""
+        if not self._blob.is_here:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._fetchers, self.fetch, offset, length)
+
+    def fetch(self, offset: int, length: int) -> None:
+        """The same for threads."""
+        try:
+            self._blob.fetch(offset, length)
+        except (NotHeld, Unavailable) as error:
+            raise self._trouble(error) from error
 
     def read(self, offset: int, length: int) -> bytes:
         """At most `length` bytes from `offset` of the file; b"" at its end."""
         try:
-            return os.pread(self.fd, length, offset)
-        except OSError as error:
-            raise Unavailable("storage failed", detail=str(error)) from error
+            return self._blob.read(offset, length)
+        except (NotHeld, Unavailable) as error:
+            raise self._trouble(error) from error
 
     def close(self) -> None:
         """Give the descriptor back."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        self._blob.close()
+        self.fd = -1
 
     def __enter__(self) -> OpenFile:
         return self
@@ -82,13 +110,22 @@ class OpenFile:
         self.close()
 
 
+class _Remembered(NamedTuple):
+    handle: Handle
+    table: FrameTable | None
+    at: float
+
+
 class Retriever:
     """Reads what the archive holds on behalf of somebody."""
 
     def __init__(self, index: Index, blobs: Blobs) -> None:
         self._index = index
         self._blobs = blobs
-        self._handles: Kept[tuple[Handle, FrameTable | None]] = Kept(REMEMBERED_BYTES)
+        self._is_alone = index.embedded  # else another node may mark or replace a file
+        self.is_here = blobs.is_here  # reading does not wait for a network
+        self._handles: Kept[_Remembered] = Kept(REMEMBERED_BYTES)
+        self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetching")
         self._inflated = InflatedShelf(blobs)
         self._forgotten = 0  # how often; what was asked for before may be out of date
         self.suspect: Callable[[Handle, str], None] = lambda handle, detail: None
@@ -110,8 +147,11 @@ class Retriever:
         """
         demand(principal, Action.RETRIEVE)
         known = self._handles.get(sop)
+        if known is not None and not self._is_alone and known.at < monotonic() - TRUSTED_SECONDS:
+            self._handles.drop(sop)
+            known = None
         if known is not None:
-            handle: Handle | None = known[0]
+            handle: Handle | None = known.handle
         else:
             forgotten = self._forgotten
             if self._index.embedded:
@@ -133,7 +173,7 @@ class Retriever:
     def _remember(self, handle: Handle, forgotten: int) -> None:
         table = _table_of(handle)
         size = _HANDLE_BYTES + (table.memory_bytes if table is not None else 0)
-        self._handles.put(handle.sop_instance_uid, (handle, table), size)
+        self._handles.put(handle.sop_instance_uid, _Remembered(handle, table, monotonic()), size)
         if self._forgotten != forgotten:  # perhaps this one, while the index was asked
             self._handles.drop(handle.sop_instance_uid)
 
@@ -153,14 +193,21 @@ class Retriever:
         """The stored file; Damaged when it is marked, gone, or not the size it was."""
         if handle.damage:
             raise damaged(handle)
+        size = handle.location.size_bytes
         try:
-            fd = self._blobs.open(handle.location.key)
+            blob = self._blobs.open(handle.location.key, size=size)
         except (NotHeld, Unavailable) as error:
             raise self._suspicious(handle, error) from error
-        if os.fstat(fd).st_size != handle.location.size_bytes:
-            os.close(fd)
+        if blob.size != size:
+            blob.close()
             raise self._suspicious(handle, Unavailable("the stored file has another size"))
-        return OpenFile(fd, handle)
+        return OpenFile(blob, handle, partial(self._suspicious, handle), self._fetchers)
+
+    async def demand(self, handle: Handle, offset: int) -> None:
+        """Raise now, before an answer begins, what keeps this part of the file from being read."""
+        if not self.is_here:
+            with self.open(handle) as file:
+                await file.ready(offset, 1)
 
     def _read(self, handle: Handle, offset: int, length: int) -> bytes:
         """Bytes of the data set."""
@@ -168,7 +215,8 @@ class Retriever:
             raise damaged(handle)
         location = handle.location
         try:
-            return self._blobs.read(location.key, location.data_set_offset + offset, length)
+            begin = location.data_set_offset + offset
+            return self._blobs.read(location.key, begin, length, size=location.size_bytes)
         except (NotHeld, Unavailable) as error:
             raise self._suspicious(handle, error) from error
 
@@ -176,8 +224,16 @@ class Retriever:
         """What to raise when a file cannot be read; told to whoever looks after the files."""
         if is_passing(error):
             return error
+        if not self._is_alone and self._has_moved(handle):
+            self.forget(handle.sop_instance_uid)
+            return Away("the instance was replaced this instant: ask again")
         self.suspect(handle, f"{error.message} {error.detail}")
         return damaged(handle)
+
+    def _has_moved(self, handle: Handle) -> bool:
+        """Whether another node has put something else in its place meanwhile."""
+        current = self._index.instance(handle.sop_instance_uid)
+        return current is None or current.location.key != handle.location.key
 
     def header(self, handle: Handle) -> Buffer:
         """The data set from its start up to the pixel data, inflated when deflated.
@@ -193,8 +249,12 @@ class Retriever:
         return self._read(handle, 0, location.header_bytes)
 
     def mapped(self, handle: Handle) -> memoryview:
-        """The stored data set as a view of its file, nothing of it read yet."""
+        """The stored data set as a view of its file, nothing of it read yet.
+
+        A remote one is fetched before: see `is_here`.
+        """
         with self.open(handle) as file:
+            file.fetch(0, file.size_bytes)
             whole = mmap.mmap(file.fd, handle.location.size_bytes, prot=mmap.PROT_READ)
         return memoryview(whole)[handle.location.data_set_offset :]
 
@@ -221,7 +281,7 @@ class Retriever:
     def frame_table(self, handle: Handle) -> FrameTable | None:
         """Where each frame lies; None when the instance has no frames we can point at."""
         known = self._handles.get(handle.sop_instance_uid)
-        return known[1] if known is not None and known[0] is handle else _table_of(handle)
+        return known.table if known is not None and known.handle is handle else _table_of(handle)
 
     def frame(self, handle: Handle, frame_index: int, table: FrameTable | None = None) -> bytes:
         """One frame as stored (0-based); NotHeld when there is no such frame.
@@ -239,10 +299,11 @@ class Retriever:
     async def read_frame(self, handle: Handle, frame_index: int) -> bytes:
         """The same from an event loop, which is not made to wait for a long one."""
         table = self.frame_table(handle)
-        is_long = table is None or (
-            0 <= frame_index < table.frames and table.span(frame_index)[1] > LONG_FRAME_BYTES
+        is_quick = self.is_here and not (
+            table is None
+            or (0 <= frame_index < table.frames and table.span(frame_index)[1] > LONG_FRAME_BYTES)
         )
-        if is_long:
+        if not is_quick:
             return await asyncio.to_thread(self.frame, handle, frame_index, table)
         return self.frame(handle, frame_index, table)
 
@@ -255,6 +316,10 @@ class Retriever:
             raise NotHeld("the instance has no frames")
         _demand_frame(inflated.table, frame_index)
         return inflated.read(*inflated.table.span(frame_index))
+
+    def is_quick(self, handle: Handle) -> bool:
+        """Whether an event loop may read and parse this header."""
+        return self.is_here and _is_short(handle)
 
     # -- attributes ------------------------------------------------------------------------------
     async def metadata(
@@ -272,7 +337,7 @@ class Retriever:
         return await asyncio.to_thread(self.shelf.metadata, study, series)
 
     async def _header_json(self, handle: Handle) -> bytes:
-        if _is_short(handle):
+        if self.is_quick(handle):
             return header_json(handle, self.header(handle))
         return await asyncio.to_thread(lambda: header_json(handle, self.header(handle)))
 
@@ -291,9 +356,11 @@ class Retriever:
             raise NotHeld("bulk data of a deflated data set: retrieve the instance instead")
         end = location.size_bytes - location.data_set_offset
         if path.upper() in ("7FE00008", "7FE00009", "7FE00010"):
-            return self._pixel_bulk(handle, path.upper(), end)
+            if self.is_here:
+                return self._pixel_bulk(handle, path.upper(), end)
+            return await asyncio.to_thread(self._pixel_bulk, handle, path.upper(), end)
         try:
-            if _is_short(handle):
+            if self.is_quick(handle):
                 offset, length, vr = self._located(handle, path)
             else:
                 offset, length, vr = await asyncio.to_thread(self._located, handle, path)
@@ -339,7 +406,6 @@ def _demand_frame(table: FrameTable, frame_index: int) -> None:
 
 
 def _is_short(handle: Handle) -> bool:
-    """Whether an event loop may read and parse this header."""
     location = handle.location
     deflated = TRANSFER_SYNTAXES[location.transfer_syntax_uid].deflated
     return not deflated and location.header_bytes <= _INLINE_HEADER_BYTES

@@ -10,8 +10,8 @@ for. Everything is done in short steps beside a running server.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -22,7 +22,7 @@ from filmroom.archive.errors import ArchiveError, NotHeld, Unavailable
 from filmroom.archive.quarantine import Quarantine
 from filmroom.archive.records import Damage, Handle, Origin
 from filmroom.archive.soundness import Pace, Stopped, carry, damage_of
-from filmroom.archive.stores import Blobs, Clock, Index
+from filmroom.archive.stores import Blob, Blobs, Clock, Index
 from filmroom.archive.strays import Search, Strays
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,6 @@ class Scrub:
 
     def _enter(self) -> None:
         self._copy = self._open_copy() if self._open_copy is not None else None
-        self._gone_in_a_row = 0
 
     def look_again(
         self, progress: Progress, *, stopped: Callable[[], bool] = lambda: False
@@ -336,13 +335,11 @@ class Scrub:
 
 
 def _has(copy: Blobs, handle: Handle) -> bool:
-    fd = _open(copy, handle.location.key)
-    if fd is None:
+    file = _open(copy, handle.location.key)
+    if file is None:
         return False
-    try:
-        return os.fstat(fd).st_size == handle.location.size_bytes
-    finally:
-        os.close(fd)
+    with closing(file):
+        return file.size == handle.location.size_bytes
 
 
 def _clear(copy: Blobs, handle: Handle) -> bool:
@@ -363,13 +360,13 @@ def _replace(
     It is whole, checked and synced before it gets its name.
     """
     key = handle.location.key
-    fd = _open(source, key)
-    if fd is None:
+    file = _open(source, key)
+    if file is None:
         return False
-    try:
+    with closing(file):
         staged = target.stage()
         try:
-            if not carry(fd, handle, staged, pace) or not make_way(handle):
+            if not carry(file, handle, staged, pace) or not make_way(handle):
                 return False
             failure = target.seal([(staged, key)])[0]
             if isinstance(failure, ArchiveError):
@@ -377,12 +374,10 @@ def _replace(
             return failure is None
         finally:
             staged.discard()
-    finally:
-        os.close(fd)
 
 
-def _open(blobs: Blobs, key: str) -> int | None:
+def _open(blobs: Blobs, key: str) -> Blob | None:
     try:
-        return blobs.open(key)
+        return blobs.open(key, anew=True)
     except NotHeld:
         return None

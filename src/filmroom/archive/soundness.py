@@ -7,10 +7,11 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
-from filmroom.archive.errors import ArchiveError, NotHeld, Unavailable
+from filmroom.archive.errors import ArchiveError, Away, NotHeld, Unavailable
 from filmroom.archive.records import Damage, Handle
-from filmroom.archive.stores import Blobs, Staged
+from filmroom.archive.stores import Blob, Blobs, Staged
 from filmroom.dicom import part10
 from filmroom.dicom.errors import Malformed, NeedMore
 from filmroom.dicom.uids import IMPLEMENTATION_CLASS_UID
@@ -64,6 +65,8 @@ class Pace:
 
 def is_passing(error: ArchiveError) -> bool:
     """Whether a failure to read is the machine's, so that the file may well be sound."""
+    if isinstance(error, Away):
+        return True
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in _PASSING
 
@@ -71,66 +74,80 @@ def is_passing(error: ArchiveError) -> bool:
 def damage_of(blobs: Blobs, handle: Handle, pace: Pace) -> Damage | None:
     """What is wrong with the stored file of `handle`; None when it is as it was stored.
 
-    All of it is read, from the disk and not from memory. Raises Unavailable when that
-    cannot be done for now.
+    All of it is read, from where it is stored and not from memory. Raises Unavailable when
+    that cannot be done for now.
     """
     try:
-        fd = blobs.open(handle.location.key)
-    except NotHeld:
+        with closing(blobs.open(handle.location.key, anew=True)) as file:
+            return _damage_in(file, handle, pace)
+    except (NotHeld, Unavailable) as error:
+        return _damage_by(error)
+    except _Unreadable as unreadable:
+        return _damage_by(unreadable.error)
+
+
+def _damage_by(error: ArchiveError) -> Damage:
+    if isinstance(error, NotHeld):
         return Damage.GONE
-    except Unavailable as error:
-        if is_passing(error):
-            raise
-        return Damage.UNREADABLE
-    try:
-        return _damage_in(fd, handle, pace)
-    except OSError as error:
-        if error.errno in _PASSING:
-            raise Unavailable("storage failed", detail=str(error)) from error
-        return Damage.UNREADABLE
-    finally:
-        os.close(fd)
+    if is_passing(error):
+        raise error
+    return Damage.UNREADABLE
 
 
-def carry(fd: int, handle: Handle, staged: Staged, pace: Pace) -> bool:
-    """Write the file open at `fd` into `staged`; whether it is what the row of `handle` says.
+def carry(file: Blob, handle: Handle, staged: Staged, pace: Pace) -> bool:
+    """Write an open file into `staged`; whether it is what the row of `handle` says.
 
     Raises Unavailable when there is no room.
     """
     try:
-        return _damage_in(fd, handle, pace, staged.write) is None
-    except OSError:
+        return _damage_in(file, handle, pace, staged.write) is None
+    except _Unreadable:
         return False
 
 
+class _Unreadable(Exception):
+    """The file cannot be read, which is not the trouble of where its bytes are to go."""
+
+    def __init__(self, error: ArchiveError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 def _damage_in(
-    fd: int, handle: Handle, pace: Pace, take: Callable[[bytes], object] = lambda piece: None
+    file: Blob, handle: Handle, pace: Pace, take: Callable[[bytes], object] = lambda piece: None
 ) -> Damage | None:
     """Read a file against its row; take: given its bytes as they are read."""
     location = handle.location
-    if os.fstat(fd).st_size != location.size_bytes:
+    if file.size != location.size_bytes:
         return Damage.SIZE
-    _leave_memory(fd)
-    head = os.pread(fd, location.data_set_offset + _GUESS_BYTES, 0)
+    _leave_memory(file)
+    head = _read(file, 0, location.data_set_offset + _GUESS_BYTES)
     if not _is_header_of(head, handle):
         return Damage.HEADER
     take(head[: location.data_set_offset])
     digest = hashlib.sha256()
-    for piece in _pieces(fd, location.data_set_offset, location.size_bytes, pace):
+    for piece in _pieces(file, location.data_set_offset, location.size_bytes, pace):
         take(piece)
         digest.update(piece)
-    _leave_memory(fd)  # nobody has asked for it: keep the room for what is looked at
+    _leave_memory(file)  # nobody has asked for it: keep the room for what is looked at
     return None if digest.digest() == location.digest else Damage.CONTENT
 
 
-def _pieces(fd: int, start: int, end: int, pace: Pace) -> Iterator[bytes]:
+def _pieces(file: Blob, start: int, end: int, pace: Pace) -> Iterator[bytes]:
     while start < end:
-        piece = os.pread(fd, min(PIECE_BYTES, end - start), start)
+        piece = _read(file, start, min(PIECE_BYTES, end - start))
         if not piece:
             return
         pace.spend(len(piece))
         yield piece
         start += len(piece)
+
+
+def _read(file: Blob, offset: int, length: int) -> bytes:
+    try:
+        return file.read(offset, length)
+    except (NotHeld, Unavailable) as error:
+        raise _Unreadable(error) from error
 
 
 def _is_header_of(head: bytes, handle: Handle) -> bool:
@@ -152,7 +169,7 @@ def _is_header_of(head: bytes, handle: Handle) -> bool:
     return said == written and not any(head[: part10.PREAMBLE_BYTES])
 
 
-def _leave_memory(fd: int) -> None:
+def _leave_memory(file: Blob) -> None:
     """Let the system forget the file's pages, so that what is read comes from the disk."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    if file.fd >= 0 and hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -278,8 +278,38 @@ class Staged(Protocol):
         ...
 
 
+class Blob(Protocol):
+    """A blob open for reading.
+
+    fd: a file of `size` bytes on this machine. Where not `is_here`, it holds only what
+    `fetch` was called for; -1 where there is no such file, and only `read` gives anything.
+    """
+
+    fd: int
+    size: int
+    written_at: float  # seconds since the epoch; 0.0 when that would have to be asked for
+    is_here: bool
+
+    def fetch(self, offset: int, length: int) -> None:
+        """Have these bytes in the file. Blocks; NotHeld, Unavailable or Away."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """At most these bytes, fewer only at the end. Blocks where not `is_here`."""
+        ...
+
+    def close(self) -> None:
+        """Give it back; harmless a second time."""
+        ...
+
+
 class Blobs(Protocol):
-    """The bytes. Written once, read by range, never altered."""
+    """The bytes. Written once, read by range, never altered.
+
+    is_here: reading does not wait for a network.
+    """
+
+    is_here: bool
 
     def stage(self) -> Staged:
         """Begin a blob; raises Unavailable below the free-space mark."""
@@ -305,8 +335,8 @@ class Blobs(Protocol):
         """Move a sealed blob out of the way, synced; returns the quarantine key."""
         ...
 
-    def open_quarantined(self, key: str) -> int:
-        """A file descriptor to read a quarantined file from; the caller closes it."""
+    def open_quarantined(self, key: str) -> Blob:
+        """A quarantined file, to be read; NotHeld if gone."""
         ...
 
     def remove_quarantined(self, key: str) -> None:
@@ -323,12 +353,20 @@ class Blobs(Protocol):
         """The key for an instance received at that instant; Refused for a bad UID."""
         ...
 
-    def open(self, key: str) -> int:
-        """A file descriptor to read from; the caller closes it. NotHeld if gone."""
+    def is_ours(self, key: str) -> bool:
+        """Whether this node made that key; else another one may be about to add its row."""
         ...
 
-    def read(self, key: str, offset: int, length: int) -> bytes:
-        """Exactly these bytes; NotHeld if gone, Unavailable if short."""
+    def open(self, key: str, *, size: int | None = None, anew: bool = False) -> Blob:
+        """A blob to be read; NotHeld if gone, which a remote one may say at the first read.
+
+        size: what it should have; a remote store is not asked then. anew: read what is
+        stored, not what is kept of it here.
+        """
+        ...
+
+    def read(self, key: str, offset: int, length: int, *, size: int | None = None) -> bytes:
+        """Exactly these bytes; NotHeld if gone, Unavailable if short. size: as in `open`."""
         ...
 
     def exists(self, key: str) -> bool:
@@ -341,6 +379,18 @@ class Blobs(Protocol):
 
     def keys(self) -> Iterator[str]:
         """Every blob held, in a stable order."""
+        ...
+
+    def keys_since(self, day: str) -> Iterator[str]:
+        """Every blob that came on `day` (YYYY/MM/DD) or later."""
+        ...
+
+    def sweep(self) -> int:
+        """Remove what a crash left half-written on this machine; how many. Before serving."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is open."""
         ...
 
     def modified_ns(self, key: str) -> int:

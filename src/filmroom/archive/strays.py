@@ -6,9 +6,9 @@ time, when it has been lying still for a while.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -113,15 +113,11 @@ class Search:
 
     def _give_entry(self, name: str) -> bool:
         try:
-            fd = self._blobs.open_quarantined(name)
+            with closing(self._blobs.open_quarantined(name)) as file:
+                size, written_at = file.size, file.written_at
         except NotHeld:
             return False
-        try:
-            status = os.fstat(fd)
-        finally:
-            os.close(fd)
-        origin = Origin("scrub")
-        self._index.quarantine(name, FOUND, "", origin, status.st_size, status.st_mtime)
+        self._index.quarantine(name, FOUND, "", Origin("scrub"), size, written_at)
         return True
 
 

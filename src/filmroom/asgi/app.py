@@ -123,7 +123,7 @@ def create_app(
         *health.routes(archive, ready),
         *session.routes(sign_in, settings.http, about),
         *people.routes(sign_in, clock),
-        *operations.routes(archive, settings.peer_records, settings.blobs_folder / "quarantine"),
+        *operations.routes(archive, settings.peer_records),
         *Manual(*FOLDERS).routes(),
     ]
     routes.append(_openapi(routes))

@@ -58,7 +58,7 @@ class HttpServer:
     def start(self) -> None:
         """Listen and serve; returns when requests are answered."""
         config = self._config()
-        self._socket = _listen(self._settings.host, self._settings.port)
+        self._socket = _listen(self._settings)
         self._port = self._socket.getsockname()[1]
         self._server = _Server(config)
         self._thread = threading.Thread(target=self._run, name="filmroom-http", daemon=True)
@@ -153,11 +153,14 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(settings: HttpSettings) -> socket.socket:
+    host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if settings.share_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6 and host == "::":
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((host, port))

@@ -1,7 +1,5 @@
 """Blobs on a POSIX file system: stage without a name, sync, then give it its name.
 
-A staged blob is an unnamed file (O_TMPFILE) where the file system has them, so a crash
-leaves nothing behind; elsewhere it is a named file under tmp/ that the next start removes.
 The write-back of each begins as soon as it is whole (`begin_write_back`), so that a batch is
 synced in half the time of one after the other; then the names are linked (a link never
 replaces an existing file) and every folder that got a new entry is synced once.
@@ -10,136 +8,76 @@ replaces an existing file) and every folder that got a new entry is synced once.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import logging
-import mmap
 import os
 import secrets
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filmroom.archive.errors import NotHeld, Unavailable
 from filmroom.archive.stores import Staged
 from filmroom.blobs.durable import sync_folder
-from filmroom.blobs.layout import is_key, key_for
+from filmroom.blobs.layout import is_key, is_quarantine_name, key_for
+from filmroom.blobs.spool import NO_SPACE, Spool, StagedFile, unavailable
 
 log = logging.getLogger(__name__)
 
-_SYNC_FILE_RANGE_WRITE = 2
-READY_FILES = 8
 _KNOWN_FOLDERS = 50_000  # remembered, so that each seal need not look again
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
-def _sync_file_range() -> object:
-    """sync_file_range(2) where there is one: begin write-back, do not wait."""
-    if not sys.platform.startswith("linux"):
-        return None
-    function = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
-    if function is not None:
-        function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-    return function
+class LocalFile:
+    """A stored file, open for reading; see archive.stores.Blob."""
 
+    is_here = True
 
-_begin_write_back = _sync_file_range()
-
-
-class StagedFile:
-    """A file being written; see archive.stores.Staged."""
-
-    def __init__(self, fd: int, path: str) -> None:
+    def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.path = path  # "" when it has no name yet
-        self.size = 0
+        status = os.fstat(fd)
+        self.size = status.st_size
+        self.written_at = status.st_mtime
 
-    def write(self, data: memoryview | bytes) -> None:
-        """Append all of `data`; Unavailable when the disk is full or fails."""
-        try:
-            written = os.write(self.fd, data)
-            while written < len(data):
-                written += os.write(self.fd, memoryview(data)[written:])
-        except OSError as error:
-            raise unavailable(error) from error
-        self.size += len(data)
+    def fetch(self, offset: int, length: int) -> None:
+        """All of it is here."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """Read back what was written."""
-        return os.pread(self.fd, length, offset)
+        """At most these bytes."""
+        try:
+            return os.pread(self.fd, length, offset)
+        except OSError as error:
+            raise unavailable(error) from error
 
-    def begin_write_back(self) -> None:
-        """Let the disk begin, where the system has a call for it."""
-        if self.fd >= 0 and callable(_begin_write_back):
-            _begin_write_back(self.fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
-
-    def view(self) -> mmap.mmap | bytes:
-        """The whole file as a buffer, without reading it into memory."""
-        if not self.size:
-            return b""
-        return mmap.mmap(self.fd, self.size, prot=mmap.PROT_READ)
-
-    def discard(self) -> None:
-        """Close and forget; an unnamed file is gone with its descriptor."""
-        if self.fd < 0:
-            return
-        with contextlib.suppress(OSError):
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self.fd >= 0:
             os.close(self.fd)
-        self.fd = -1
-        if self.path:
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
+            self.fd = -1
 
 
 class FilesystemBlobs:
     """Blobs under `root`/store, staging in `root`/tmp, quarantine in `root`/quarantine."""
 
+    is_here = True
+
     def __init__(self, root: Path, *, min_free_bytes: int = 0) -> None:
         self._store = os.path.join(root, "store")
-        self._tmp = os.path.join(root, "tmp")
         self._quarantine = os.path.join(root, "quarantine")
-        self._min_free_bytes = min_free_bytes
         self._known: dict[str, None] = {}
         self._unsynced: set[str] = set()  # folders with new entries that are not on disk yet
-        self._ready: list[int] = []  # nameless files, open; taken by any thread
         self._broken = ""
-        for folder in (self._store, self._tmp, self._quarantine):
+        for folder in (self._store, self._quarantine):
             os.makedirs(folder, mode=0o750, exist_ok=True)
-        self._unnamed = _has_unnamed_files(self._tmp)
-        self._tmp_fd = os.open(self._tmp, os.O_RDONLY | os.O_DIRECTORY)
+        self._spool = Spool(root, min_free_bytes=min_free_bytes)
 
     # -- in ---------------------------------------------------------------------------
     def stage(self) -> StagedFile:
         """Begin a blob. Unavailable when the store failed before or space is short."""
         if self._broken:
             raise Unavailable("storage has failed", detail=self._broken)
-        if self._min_free_bytes and self.free_bytes() < self._min_free_bytes:
-            raise Unavailable("out of space", detail="below the free-space mark")
-        try:
-            if self._unnamed:
-                return StagedFile(self._take_ready(), "")
-            path = os.path.join(self._tmp, f"{secrets.token_hex(16)}.part")
-            return StagedFile(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o640), path)
-        except OSError as error:
-            raise unavailable(error) from error
+        return self._spool.stage()
 
     def prepare(self) -> None:
-        """Open a few nameless files ahead: making one waits for the file system's journal.
-
-        Called when there is nothing better to do; what fails here fails again in `stage`.
-        """
-        with contextlib.suppress(OSError):
-            while self._unnamed and len(self._ready) < READY_FILES:
-                self._ready.append(self._nameless())
-
-    def _take_ready(self) -> int:
-        try:
-            return self._ready.pop()
-        except IndexError:
-            return self._nameless()
-
-    def _nameless(self) -> int:
-        return os.open(self._tmp, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        """Open files ahead; see Spool.prepare."""
+        self._spool.prepare()
 
     def seal(self, staged: Sequence[tuple[Staged, str]]) -> list[Exception | None]:
         """Make blobs durable under their keys; see archive.stores.Blobs.seal."""
@@ -223,7 +161,7 @@ class FilesystemBlobs:
             os.link(file.path, target)
         else:  # the descriptor's own link, followed (linkat with AT_SYMLINK_FOLLOW)
             source = f"/proc/self/fd/{file.fd}"
-            os.link(source, target, src_dir_fd=self._tmp_fd, follow_symlinks=True)
+            os.link(source, target, src_dir_fd=self._spool.folder_fd, follow_symlinks=True)
 
     def _make_folders(self, folder: str) -> None:
         """Create `folder` and its parents; every folder that got an entry is to be synced."""
@@ -254,36 +192,38 @@ class FilesystemBlobs:
         """See blobs.layout.key_for."""
         return key_for(received_at, study, series, instance, variant)
 
+    def is_ours(self, key: str) -> bool:
+        """Nobody else stores here."""
+        return True
+
     # -- out ----------------------------------------------------------------------------
     def _path(self, key: str) -> str:
         if not is_key(key):
             raise NotHeld("no such blob", detail=repr(key[:200]))
         return os.path.join(self._store, key)
 
-    def open(self, key: str) -> int:
-        """A read-only descriptor; the caller closes it."""
+    def open(self, key: str, *, size: int | None = None, anew: bool = False) -> LocalFile:
+        """See archive.stores.Blobs.open."""
         try:
-            return os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+            return LocalFile(os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError as error:
             raise NotHeld("the file is gone", detail=key) from error
         except OSError as error:
             raise unavailable(error) from error
 
-    def read(self, key: str, offset: int, length: int) -> bytes:
+    def read(self, key: str, offset: int, length: int, *, size: int | None = None) -> bytes:
         """Exactly these bytes."""
-        fd = self.open(key)
+        file = self.open(key)
         try:
-            data = os.pread(fd, length, offset)
+            data = file.read(offset, length)
             while len(data) < length:
-                more = os.pread(fd, length - len(data), offset + len(data))
+                more = file.read(offset + len(data), length - len(data))
                 if not more:
                     raise Unavailable("the stored file is shorter than it was", detail=key)
                 data += more
             return data
-        except OSError as error:
-            raise unavailable(error) from error
         finally:
-            os.close(fd)
+            file.close()
 
     def exists(self, key: str) -> bool:
         """Whether there is a file under this key."""
@@ -325,69 +265,38 @@ class FilesystemBlobs:
                     if f"{year}/{month}/{date}" >= day:
                         yield from self._keys_under(os.path.join(self._store, year, month, date))
 
-    def open_quarantined(self, key: str) -> int:
-        """A read-only descriptor of a quarantined file; the caller closes it."""
-        if not _is_quarantine_name(key):
+    def open_quarantined(self, key: str) -> LocalFile:
+        """A quarantined file, to be read."""
+        if not is_quarantine_name(key):
             raise NotHeld("no such file in quarantine")
+        path = os.path.join(self._quarantine, key)
         try:
-            return os.open(os.path.join(self._quarantine, key), os.O_RDONLY | os.O_CLOEXEC)
+            return LocalFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
             raise NotHeld("no such file in quarantine", detail=str(error)) from error
 
     def remove_quarantined(self, key: str) -> None:
         """Delete a quarantined file."""
-        if _is_quarantine_name(key):
+        if is_quarantine_name(key):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._quarantine, key))
 
     def quarantine_keys(self) -> Iterator[str]:
         """The names of all quarantined files."""
-        return filter(_is_quarantine_name, sorted(os.listdir(self._quarantine)))
+        return filter(is_quarantine_name, sorted(os.listdir(self._quarantine)))
 
     def free_bytes(self) -> int:
         """Free space for us on the store's file system."""
-        status = os.statvfs(self._tmp)
-        return status.f_bavail * status.f_frsize
+        return self._spool.free_bytes()
 
     def sweep(self) -> int:
         """Remove what a crash left in tmp/; returns how many. Only before serving."""
-        count = 0
-        for entry in os.scandir(self._tmp):
-            if entry.is_file(follow_symlinks=False):
-                os.unlink(entry.path)
-                count += 1
-        return count
+        return self._spool.sweep()
 
     def close(self) -> None:
         """Give the descriptors back."""
-        while self._ready:
-            os.close(self._ready.pop())
-        if self._tmp_fd >= 0:
-            os.close(self._tmp_fd)
-            self._tmp_fd = -1
-
-
-def unavailable(error: OSError) -> Unavailable:
-    """Our own word for what the disk said; the disk's word only in the log."""
-    if error.errno in NO_SPACE:
-        return Unavailable("out of space", detail=str(error))
-    return Unavailable("storage failed", detail=str(error))
+        self._spool.close()
 
 
 def _entries(folder: str) -> list[str]:
     return [entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
-
-
-def _has_unnamed_files(folder: str) -> bool:
-    if not hasattr(os, "O_TMPFILE"):
-        return False
-    try:
-        os.close(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600))
-    except OSError:
-        return False
-    return True
-
-
-def _is_quarantine_name(key: str) -> bool:
-    stem, dot, suffix = key.partition(".")
-    return len(stem) == 32 and not set(stem) - set("0123456789abcdef") and dot + suffix == ".dcm"

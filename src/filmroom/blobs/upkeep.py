@@ -1,4 +1,4 @@
-"""What looking after the files needs: the second copy, and only one at a time who does it."""
+"""What looking after a data folder needs: the second copy, and only one at a time who does it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,29 @@ from functools import partial
 from pathlib import Path
 
 from filmroom.archive.errors import Unavailable
-from filmroom.blobs.filesystem import FilesystemBlobs, unavailable
+from filmroom.blobs.filesystem import FilesystemBlobs
+from filmroom.blobs.spool import unavailable
+
+
+class DataFolderInUse(Exception):
+    """Another filmroom holds the data folder."""
+
+
+def hold(folder: Path) -> int:
+    """Keep a data folder to ourselves until the descriptor is closed, or we die.
+
+    Raises DataFolderInUse, OSError.
+    """
+    fd = os.open(folder / "filmroom.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise DataFolderInUse(
+            f"the data folder {folder} is in use by another filmroom; stop it first, or "
+            "reach it over the network (filmroom send)"
+        ) from error
+    return fd
 
 
 def open_copy(folder: Path) -> FilesystemBlobs | None:

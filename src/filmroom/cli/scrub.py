@@ -75,11 +75,12 @@ def _run(settings: Settings, index: Index, *, copy: bool, adopt: bool, restart: 
     from filmroom.archive.scrub import Scrub
     from filmroom.archive.soundness import Pace
     from filmroom.asgi.app import SystemClock
-    from filmroom.blobs.filesystem import FilesystemBlobs
+    from filmroom.blobs.opening import open_blobs
     from filmroom.blobs.upkeep import copy_opener, turn
 
     observe.configure_logging("human", "warning")
-    blobs = FilesystemBlobs(settings.blobs_folder, min_free_bytes=settings.archive.min_free_bytes)
+    room = settings.archive.min_free_bytes
+    blobs = open_blobs(settings.blobs, settings.blobs_folder, min_free_bytes=room)
     work = Scrub(
         index,
         blobs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -34,6 +35,20 @@ def _rights(words: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
+def store_of(url: str) -> tuple[str, dict[str, str]]:
+    """(SCHEME://BUCKET/PREFIX, options) of an object store's URL; ValueError if it is none."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("s3", "az", "gs") or not parts.netloc:
+        raise ValueError(
+            "must be file:///PATH, s3://BUCKET, az://CONTAINER or gs://BUCKET; of those three "
+            "with /PREFIX where wanted"
+        )
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if unknown := options.keys() - {"endpoint", "region"}:
+        raise ValueError(f"no option {', '.join(sorted(unknown))}; there are endpoint and region")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}", options
+
+
 AETitle = Annotated[str, AfterValidator(ae_title)]
 Rights = Annotated[tuple[str, ...], AfterValidator(_rights)]
 
@@ -43,6 +58,11 @@ class DimseSettings(Section):
 
     host: str = Field(default="0.0.0.0", description="Address to listen on.")
     port: Port = Field(default=11112, description="Port to listen on; 0 takes a free one.")
+    share_port: bool = Field(
+        default=False,
+        description="Let other nodes on this machine listen on the same ports; the system deals "
+        "connections out.",
+    )
     tls_port: Port = Field(
         default=2762, description="Port for DICOM over TLS, if a certificate is set."
     )
@@ -104,7 +124,26 @@ class BlobSettings(Section):
     url: str = Field(
         default="",
         description="`file:///PATH`, which gets `store`, `tmp` and `quarantine`; "
+        "`s3://BUCKET/PREFIX?endpoint=…&region=…`, `az://CONTAINER/PREFIX`, `gs://BUCKET/PREFIX`; "
         "empty: the data folder.",
+    )
+    access_key: str = Field(
+        default="",
+        description="Access key of the object store (Azure: account); without one, what the "
+        "platform gives: environment, instance role.",
+    )
+    secret_key: str = Field(
+        default="", description="Its secret key.", json_schema_extra={"secret": True}
+    )
+    encryption: Literal["", "AES256", "aws:kms"] = Field(
+        default="", description="How S3 encrypts what it keeps; empty: as the bucket says."
+    )
+    kms_key: str = Field(default="", description="The key's id for `aws:kms`.")
+    cache_bytes: int = Field(
+        default=8 << 30,
+        ge=0,
+        description="What is read from an object store is kept in the data folder up to this "
+        "much (8 GiB).",
     )
     copy_url: str = Field(
         default="",
@@ -112,12 +151,24 @@ class BlobSettings(Section):
         "`PATH/store` once. Damaged files are made anew from it.",
     )
 
-    @field_validator("url", "copy_url")
+    @field_validator("url")
     @classmethod
     def _url(cls, text: str) -> str:
         if text and not text.startswith("file:///"):
+            store_of(text)
+        return text
+
+    @field_validator("copy_url")
+    @classmethod
+    def _copy_url(cls, text: str) -> str:
+        if text and not text.startswith("file:///"):
             raise ValueError("must begin with file:///")
         return text
+
+    @property
+    def store(self) -> tuple[str, dict[str, str]] | None:
+        """The object store and its options; None for files."""
+        return store_of(self.url) if self.url and not self.url.startswith("file:") else None
 
 
 class ArchiveSettings(Section):
@@ -271,6 +322,11 @@ class Settings(Section):
                 raise ValueError(f"[{name}] tls_certificate and tls_key go together")
         if self.copy_folder is not None and self.copy_folder == self.blobs_folder.absolute():
             raise ValueError("[blobs] copy_url is where the files themselves are")
+        if self.blobs.store is not None:
+            if self.copy_folder is not None:
+                raise ValueError("[blobs] copy_url is for files; let the object store replicate")
+            if self.blobs.encryption and not self.blobs.url.startswith("s3:"):
+                raise ValueError("[blobs] encryption is for s3://; elsewhere it is the store's own")
         titles = [peer.ae_title for peer in self.peers]
         for title in {title for title in titles if titles.count(title) > 1}:
             if title != ANY_AE_TITLE:
@@ -284,8 +340,9 @@ class Settings(Section):
 
     @property
     def blobs_folder(self) -> Path:
-        """Where `store`, `tmp` and `quarantine` are: as configured, or the data folder."""
-        return Path(self.blobs.url.removeprefix("file://") or self.data)
+        """Where `tmp`, and without an object store `store` and `quarantine`, are."""
+        url = self.blobs.url
+        return Path(url.removeprefix("file://")) if url.startswith("file:") else self.data
 
     @property
     def copy_folder(self) -> Path | None:

@@ -3,77 +3,77 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from filmroom.archive.archive import Archive
-from filmroom.archive.errors import NotHeld, Unavailable
+from filmroom.archive.errors import NotHeld
 from filmroom.archive.records import Peer, Quarantined, Stored
+from filmroom.archive.stores import Blob
 from filmroom.console.answers import answer, nothing
 
-_KEY = re.compile(r"[0-9a-f]{32}\.dcm")
 _PIECE = 1 << 20
 
 
 class Quarantine:
-    """What was received but not filed: rows in the index, files in one folder."""
+    """What was received but not filed: rows in the index, and their files."""
 
-    def __init__(self, archive: Archive, folder: Path) -> None:
+    def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._folder = folder
 
     def all(self, limit: int) -> list[Quarantined]:
         """Newest first. Blocks."""
         return self._archive.index.quarantined(limit)
 
-    def find(self, id: int) -> tuple[Quarantined, Path]:
-        """One entry and its file; NotHeld. Blocks."""
+    def find(self, id: int) -> Quarantined:
+        """One entry; NotHeld. Blocks."""
         found = self._archive.index.quarantined_by_id(id)
-        if found is None or not _KEY.fullmatch(found.key):
+        if found is None:
             raise NotHeld("there is no such entry in the quarantine")
-        return found, self._folder / found.key
+        return found
+
+    def open(self, id: int) -> tuple[Quarantined, Blob]:
+        """One entry and its file; NotHeld. Blocks."""
+        found = self.find(id)
+        return found, self._archive.blobs.open_quarantined(found.key)
 
     def drop(self, id: int) -> None:
         """Delete an entry and its file. Blocks."""
-        found, path = self.find(id)
-        with suppress(FileNotFoundError):
-            path.unlink()
+        found = self.find(id)
+        self._archive.blobs.remove_quarantined(found.key)
         self._archive.index.forget_quarantined(found.id)
 
     async def retry(self, id: int) -> Stored:
         """Offer the file to the archive again; what goes wrong is raised, the entry stays."""
-        found, path = await asyncio.to_thread(self.find, id)
+        found, file = await asyncio.to_thread(self.open, id)
+        intake = self._archive.ingest.open_file(found.origin, is_kept_already=True)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError as error:
-            raise Unavailable("the quarantined file cannot be read", detail=str(error)) from None
-        try:
-            intake = self._archive.ingest.open_file(found.origin, is_kept_already=True)
-            try:
-                while piece := await asyncio.to_thread(os.read, fd, _PIECE):
-                    intake.write(piece)
-                stored = await intake.commit()
-            except BaseException:
-                intake.abandon()
-                raise
-        finally:
-            os.close(fd)
+            async for piece in _pieces(file):
+                intake.write(piece)
+            stored = await intake.commit()
+        except BaseException:
+            intake.abandon()
+            raise
         await asyncio.to_thread(self.drop, id)
         return stored
 
 
-def routes(archive: Archive, peers: Sequence[Peer], quarantine: Path) -> list[BaseRoute]:
+async def _pieces(file: Blob) -> AsyncIterator[bytes]:
+    """All of an open file, which is closed at the end."""
+    with closing(file):
+        for at in range(0, file.size, _PIECE):
+            yield await asyncio.to_thread(file.read, at, _PIECE)
+
+
+def routes(archive: Archive, peers: Sequence[Peer]) -> list[BaseRoute]:
     """The routes under /api/peers, /api/quarantine, /api/statistics."""
-    kept = Quarantine(archive, quarantine)
+    kept = Quarantine(archive)
 
     async def list_peers(request: Request) -> Response:
         """The configured remote application entities."""
@@ -86,14 +86,15 @@ def routes(archive: Archive, peers: Sequence[Peer], quarantine: Path) -> list[Ba
 
     async def download(request: Request) -> Response:
         """A quarantined file, as an attachment."""
-        found, path = await asyncio.to_thread(kept.find, _id(request))
-        if not await asyncio.to_thread(path.is_file):
-            raise NotHeld("the quarantined file is gone")
-        return FileResponse(
-            path,
+        found, file = await asyncio.to_thread(kept.open, _id(request))
+        return StreamingResponse(
+            _pieces(file),
             media_type="application/octet-stream",  # whatever it is, no browser shall show it
-            filename=f"quarantined-{found.id}.dcm",
-            headers={"Cache-Control": "no-store"},
+            headers={
+                "Cache-Control": "no-store",
+                "Content-Length": str(file.size),
+                "Content-Disposition": f'attachment; filename="quarantined-{found.id}.dcm"',
+            },
         )
 
     async def drop(request: Request) -> Response:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from filmroom.archive.errors import Unavailable
+from filmroom.archive.retrieve import OpenFile
 from filmroom.dicomweb.leaving import Gone, while_there
 from filmroom.dicomweb.problems import Problem
 from filmroom.http import accepts_gzip
@@ -119,8 +120,10 @@ def _head_of(response: Response) -> dict[str, object]:
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
 
-async def read_range(fd: int, offset: int, length: int) -> Chunk:
+async def read_range(file: OpenFile, offset: int, length: int) -> Chunk:
     """Exactly these bytes of a file; Unavailable when they are not there."""
+    await file.ready(offset, length)
+    fd = file.fd
     buffer = bytearray(length)
     view = memoryview(buffer)
     have = 0
@@ -149,13 +152,13 @@ def _read_into(fd: int, view: memoryview, offset: int) -> int:
     return have
 
 
-async def read_pieces(fd: int, pieces: Iterable[Piece]) -> AsyncIterator[Chunk]:
+async def read_pieces(file: OpenFile, pieces: Iterable[Piece]) -> AsyncIterator[Chunk]:
     """The bytes of several ranges of one file, in chunks."""
     for offset, length in pieces:
         end = offset + length
         while offset < end:
             count = min(CHUNK_BYTES, end - offset)
-            yield await read_range(fd, offset, count)
+            yield await read_range(file, offset, count)
             offset += count
 
 

@@ -180,7 +180,7 @@ async def bulkdata(service: Service, request: Request) -> Response:
     if syntax.uid == EXPLICIT_VR_BE and bulk.vr not in ("OB", "UN"):
         swapped_bytes = await asyncio.to_thread(_swapped, service, bulk)
         return _packed(request, swapped_bytes, offer, etag)
-    return _file_ranges(
+    return await _file_ranges(
         service, request, bulk.handle, [(bulk.offset, bulk.length)], offer, OCTETS, etag
     )
 
@@ -209,7 +209,7 @@ def _swapped(service: Service, bulk: Bulk) -> bytes:
         return swapped(file.read(bulk.offset, bulk.length), bulk.vr)
 
 
-def _file_ranges(
+async def _file_ranges(
     service: Service,
     request: Request,
     handle: Handle,
@@ -236,11 +236,14 @@ def _file_ranges(
             headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
             pieces, size, status = window(pieces, first, stop), stop - first, 206
 
+    if pieces:
+        await service.archive.retriever.demand(handle, pieces[0][0])
+
     async def chunks() -> AsyncIterator[Chunk]:
         if head:
             yield head
         with service.archive.retriever.open(handle) as file:
-            async for chunk in read_pieces(file.fd, pieces):
+            async for chunk in read_pieces(file, pieces):
                 yield chunk
         if tail:
             yield tail
@@ -270,7 +273,7 @@ async def _compressed_pixels(service: Service, request: Request, handle: Handle)
             for index in range(table.frames)
             for offset, length in table.ranges(index)
         ]
-        return _file_ranges(service, request, handle, pieces, stored_type, stored_type, etag)
+        return await _file_ranges(service, request, handle, pieces, stored_type, stored_type, etag)
     form = _frame_form(accept, stored, True)
     etag = f'"{handle.etag}-pixels-{form.multipart}-{form.transfer_syntax_uid}"'
     if (unchanged := not_modified(request, etag, BINARY_HEADERS)) is not None:

@@ -288,6 +288,9 @@ class Studio:
                 return await self._pool.run(render_stored, stored, syntax, self._options, time_ms)
             lying = [_lying(handle, table, attributes, index) for index in indices]
             with self._archive.retriever.open(handle) as file:
+                for each in lying:
+                    for offset, length in each.pieces:
+                        await file.ready(offset, length)
                 return await self._pool.run_on(
                     file.fd, render_from, lying, syntax, self._options, time_ms
                 )
@@ -310,7 +313,7 @@ class Studio:
         kept: Mapping[str, Any] | None = ATTRIBUTES.get(key)
         if kept is None:
             size = handle.location.header_bytes
-            if size > LONG_HEADER_BYTES:
+            if size > LONG_HEADER_BYTES or not self._archive.retriever.is_here:
                 kept = await asyncio.to_thread(self._parse, handle)
             else:
                 kept = self._parse(handle)

@@ -184,12 +184,13 @@ async def single_file(service: Service, request: Request, handle: Handle, target
     size = handle.location.size_bytes
     if size <= INLINE_BYTES:
         with service.archive.retriever.open(handle) as file:
-            return ranged(request, bytes(await read_range(file.fd, 0, size)), headers, etag)
+            return ranged(request, bytes(await read_range(file, 0, size)), headers, etag)
     headers["Accept-Ranges"] = "bytes"
     wanted = byte_range(request, size, etag)
     first, stop = wanted or (0, size)
     if wanted is not None:
         headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
+    await service.archive.retriever.demand(handle, first)
     chunks = _file(service, handle, AS_STORED, first, stop)
     status = 200 if wanted is None else 206
     return Stream(lambda: chunks, headers, length=stop - first, status_code=status)
@@ -205,7 +206,7 @@ async def _file(
         return
     end = handle.location.size_bytes if stop is None else stop
     with service.archive.retriever.open(handle) as file:
-        async for chunk in read_pieces(file.fd, ((first, end - first),)):
+        async for chunk in read_pieces(file, ((first, end - first),)):
             yield chunk
 
 
@@ -261,7 +262,7 @@ async def _multipart(service: Service, request: Request, plan: Plan) -> Response
             return unchanged
         if target == AS_STORED and handle.location.size_bytes <= INLINE_BYTES:
             with service.archive.retriever.open(handle) as file:
-                body = await read_range(file.fd, 0, file.size_bytes)
+                body = await read_range(file, 0, file.size_bytes)
             return Pieces((head_of(handle, target), body, PART_TAIL + end), headers)
     length = None
     if whole is not None and all(plan.target(handle) == AS_STORED for handle in whole):

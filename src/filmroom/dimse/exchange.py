@@ -23,6 +23,10 @@ class Source(Protocol):
     @property
     def size(self) -> int: ...
 
+    async def ready(self, length: int, /) -> None:
+        """Return when the next `length` bytes can be read without waiting."""
+        ...
+
     def read(self, length: int, /) -> bytes | memoryview:
         """Exactly the next `length` bytes. A view must stay as it is until it is sent."""
         ...

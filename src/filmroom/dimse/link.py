@@ -238,6 +238,8 @@ class Link(asyncio.BufferedProtocol):
         at_once = fragment * max(1, min(SEND_PDUS, SEND_BYTES // fragment))
         left = source.size
         while True:
+            if left:
+                await source.ready(min(left, at_once))
             data = source.read(min(left, at_once)) if left else b""
             if left and not data:
                 raise EOFError(f"a data set ended {left} bytes early")

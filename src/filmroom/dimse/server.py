@@ -60,6 +60,7 @@ class ServerSettings:
     max_connections: int = 8192  # beyond it the oldest stranger has to go
     backlog: int = 1024
     ssl: ssl.SSLContext | None = None
+    share_port: bool = False  # with other processes: the kernel deals connections out
 
 
 class Server:
@@ -102,6 +103,7 @@ class Server:
             settings.host,
             settings.port,
             backlog=settings.backlog,
+            reuse_port=settings.share_port or None,
             ssl=settings.ssl,
             ssl_handshake_timeout=settings.artim_seconds if settings.ssl else None,
         )

@@ -11,7 +11,7 @@ import asyncio
 import struct
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from filmroom.dicom.elements import (
@@ -195,7 +195,7 @@ def plan(
 
 
 async def stream_data_set(
-    pool: Workers, planned: Plan, frame_at: Callable[[int], bytes]
+    pool: Workers, planned: Plan, frame_at: Callable[[int], Awaitable[bytes]]
 ) -> AsyncIterator[bytes]:
     """A planned data set, its frames transcoded in the pool a few ahead of the reader.
 
@@ -208,7 +208,7 @@ async def stream_data_set(
     try:
         for index in range(planned.frames + IN_FLIGHT):
             if index < planned.frames:
-                ahead.append(asyncio.ensure_future(_in_pool(pool, planned, frame_at(index), index)))
+                ahead.append(asyncio.ensure_future(_in_pool(pool, planned, frame_at, index)))
             if index >= IN_FLIGHT - 1 and ahead:
                 piece = planned.wrap(await ahead.popleft())
                 written += len(piece)
@@ -219,10 +219,12 @@ async def stream_data_set(
     yield deflate(b"\0" * (written % 2)) + deflate(planned.tail) + deflate(None)
 
 
-async def _in_pool(pool: Workers, planned: Plan, coded: bytes, index: int) -> bytes:
+async def _in_pool(
+    pool: Workers, planned: Plan, frame_at: Callable[[int], Awaitable[bytes]], index: int
+) -> bytes:
     return await pool.run(
         transcode_frame,
-        coded,
+        await frame_at(index),
         planned.from_syntax,
         planned.to_syntax,
         planned.shape,

@@ -21,6 +21,11 @@ class HttpSettings(Section):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; `0.0.0.0` for all.")
     port: Port = Field(default=8080, description="Port to listen on; 0 takes a free one.")
+    share_port: bool = Field(
+        default=False,
+        description="Let other nodes on this machine listen on the same port; the system deals "
+        "connections out.",
+    )
     public_url: str = Field(
         default="",
         description="The address people type, e.g. `https://pacs.example.org`, if not this one.",

@@ -28,6 +28,7 @@ from filmroom.services import outcomes
 log = logging.getLogger(__name__)
 
 PENDING_EVERY_SECONDS = 1.0
+FIRST_BYTES = 1024 * 1024  # of a file, at hand before it is sent
 SPOOLED_BYTES = 2 * 1024 * 1024  # of a transcoded data set kept in memory
 FAILED_UIDS = 10_000  # listed at the end; further ones are only counted
 FALLBACK_SYNTAXES = (uids.EXPLICIT_VR_LE, uids.IMPLICIT_VR_LE)
@@ -39,6 +40,7 @@ class Source(Protocol):
 
     size: int
 
+    async def ready(self, length: int, /) -> None: ...
     def read(self, length: int, /) -> bytes | memoryview: ...
     def close(self) -> None: ...
 
@@ -162,6 +164,10 @@ class FileSource:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_WILLNEED)
 
+    async def ready(self, length: int) -> None:
+        """Return when the next bytes are at hand."""
+        await self._file.ready(self._at, length)
+
     def read(self, length: int) -> bytes:
         """The next bytes, at most `length`."""
         piece = self._file.read(self._at, length)
@@ -184,6 +190,9 @@ class SpooledSource:
         self._file = file
         self._at = 0
         self.size = size
+
+    async def ready(self, length: int) -> None:
+        """They are at hand."""
 
     def read(self, length: int) -> bytes | memoryview:
         """The next bytes, at most `length`."""
@@ -276,7 +285,13 @@ async def prepare(
     """Open what is to be sent; raises ArchiveError when it cannot be."""
     context_id, syntax = contexts.choose(kind_of(handle))
     if syntax == handle.location.transfer_syntax_uid:
-        return Prepared(handle, context_id, FileSource(files.open(handle)))
+        source = FileSource(files.open(handle))
+        try:
+            await source.ready(FIRST_BYTES)  # what is gone or away is this one's failure alone
+        except BaseException:
+            source.close()
+            raise
+        return Prepared(handle, context_id, source)
     if transcode is None:
         raise Unsupported("the receiver does not take the stored transfer syntax")
     return Prepared(handle, context_id, await spooled(transcode(handle, syntax), files.stage))

@@ -28,11 +28,11 @@ class TestClock:
 class ArchiveInAFolder:
     """Everything node.py would assemble, without edges."""
 
-    def __init__(self, folder, duplicates=Duplicates.KEEP_FIRST):
+    def __init__(self, folder, duplicates=Duplicates.KEEP_FIRST, blobs=FilesystemBlobs):
         self.folder = folder
         self.clock = TestClock()
         self.index = open_index(f"sqlite:///{folder}/index.sqlite")
-        self.blobs = FilesystemBlobs(folder)
+        self.blobs = blobs(folder)
         self.retriever = Retriever(self.index, self.blobs)
         self.committer = Committer(
             self.index,

@@ -14,7 +14,7 @@ from filmroom.archive.access import SYSTEM
 from filmroom.archive.committer import Duplicates
 from filmroom.archive.errors import ArchiveError, Conflict, Unavailable, Unintelligible
 from filmroom.archive.records import Origin, Outcome
-from filmroom.blobs.filesystem import StagedFile
+from filmroom.blobs.spool import StagedFile
 from instances import a_data_set, data_set_bytes, part10
 
 MODALITY = Origin("dimse", "MODALITY", "127.0.0.1", "FILMROOM")

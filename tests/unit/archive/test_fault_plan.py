@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from fault_plan import FILE_CALLS, INDEX_CALLS, Fault, FaultyDisk, faulty_disk
 from filmroom import node
 from filmroom.archive.errors import ArchiveError, Unavailable
 from filmroom.archive.records import Origin, Outcome, Stored
-from filmroom.blobs import filesystem
+from filmroom.blobs import spool
 from filmroom.config import Settings
 from instances import a_data_set, data_set_bytes, part10
 
@@ -111,9 +112,8 @@ class Check:
         """All acknowledged is there, and every row has its bytes, whole."""
         found = set()
         for key in room.index.keys():  # noqa: SIM118 - it is no dict
-            fd = room.blobs.open(key)
-            with os.fdopen(fd, "rb") as file:
-                found.add(data_set_bytes(file.read()))
+            with closing(room.blobs.open(key)) as file:
+                found.add(data_set_bytes(file.read(0, file.size)))
         assert found <= set(self.content.values())
         assert {self.content[name] for name in self.acknowledged} <= found
 
@@ -130,7 +130,7 @@ def run(fresh, content, monkeypatch, fault=None, *, named=False) -> FaultyDisk:
     try:
         with monkeypatch.context() as patched:
             if named:
-                patched.setattr(filesystem, "_has_unnamed_files", lambda folder: False)
+                patched.setattr(spool, "_has_unnamed_files", lambda folder: False)
             return run_in(data, content, monkeypatch, fault)
     finally:
         for each in ("room", "crashed"):

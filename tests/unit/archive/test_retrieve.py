@@ -239,8 +239,8 @@ async def test_what_is_remembered_is_bounded_in_bytes_not_in_number(room, monkey
         handle = await retriever.instance(SYSTEM, None, None, f"1.2.{number}")
         assert retriever.frame_table(handle).frames == many
     assert 0 < retriever._handles.size_bytes <= 100_000
-    held = [h for h, _ in (retriever._handles.get(f"1.2.{n}") or (None, 0) for n in range(30)) if h]
-    assert sum(len(handle.frames) for handle in held) <= 100_000
+    held = [kept for n in range(30) if (kept := retriever._handles.get(f"1.2.{n}"))]
+    assert sum(len(kept.handle.frames) for kept in held) <= 100_000
     assert len(held) < 30
 
 

@@ -484,7 +484,7 @@ async def test_a_disk_that_is_gone_is_not_taken_for_lost_files(room, monkeypatch
 async def test_a_machine_out_of_descriptors_damages_nothing(room, monkeypatch):
     await filled(room, 1)
 
-    def none_left(key):
+    def none_left(key, **options):
         raise Unavailable("storage failed") from OSError(24, "Too many open files")
 
     monkeypatch.setattr(room.blobs, "open", none_left)

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from filmroom.archive.errors import NotHeld, Refused, Unavailable
-from filmroom.blobs import filesystem
+from filmroom.blobs import filesystem, spool
 from filmroom.blobs.filesystem import FilesystemBlobs
 from filmroom.blobs.layout import is_key, key_for
 
@@ -57,7 +57,7 @@ def test_sealing_never_replaces(blobs):
 @pytest.mark.parametrize("unnamed", [True, False])
 def test_nothing_temporary_stays(tmp_path, monkeypatch, unnamed):
     if not unnamed:
-        monkeypatch.setattr(filesystem, "_has_unnamed_files", lambda folder: False)
+        monkeypatch.setattr(spool, "_has_unnamed_files", lambda folder: False)
     blobs = FilesystemBlobs(tmp_path)
     blobs.seal([(staged(blobs), KEY)])
     staged(blobs).discard()
@@ -68,7 +68,7 @@ def test_nothing_temporary_stays(tmp_path, monkeypatch, unnamed):
 def test_files_opened_ahead_are_used_and_leave_nothing(tmp_path):
     blobs = FilesystemBlobs(tmp_path)
     blobs.prepare()
-    files = [staged(blobs) for _ in range(filesystem.READY_FILES + 2)]
+    files = [staged(blobs) for _ in range(spool.READY_FILES + 2)]
     keys = [key_for(WHEN, "1.2", "1.2.3", f"1.2.3.{n}") for n in range(len(files))]
     assert blobs.seal(list(zip(files, keys, strict=True))) == [None] * len(files)
     blobs.prepare()
@@ -77,7 +77,7 @@ def test_files_opened_ahead_are_used_and_leave_nothing(tmp_path):
 
 
 def test_a_named_leftover_is_swept_at_the_next_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(filesystem, "_has_unnamed_files", lambda folder: False)
+    monkeypatch.setattr(spool, "_has_unnamed_files", lambda folder: False)
     staged(FilesystemBlobs(tmp_path))
     assert len(temporary(tmp_path)) == 1
     assert FilesystemBlobs(tmp_path).sweep() == 1
@@ -182,9 +182,9 @@ def test_what_is_no_key_is_not_opened(blobs, key):
 
 def test_quarantine_keeps_the_bytes_under_a_name_of_ours(blobs, tmp_path):
     key = blobs.quarantine(staged(blobs, b"rubbish"))
-    fd = blobs.open_quarantined(key)
-    assert os.read(fd, 100) == b"rubbish"
-    os.close(fd)
+    file = blobs.open_quarantined(key)
+    assert file.read(0, 100) == b"rubbish"
+    file.close()
     with pytest.raises(NotHeld):
         blobs.open_quarantined("../store")
     blobs.remove_quarantined(key)

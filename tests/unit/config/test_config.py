@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from filmroom.config import ConfigError, Settings, ae_title, load, parse_peer
+from filmroom.config.settings import BlobSettings
 from filmroom.config.sources import FIELDS
 
 
@@ -214,3 +215,35 @@ def test_what_is_safe_needs_no_warning():
     proxied = {"http": {"host": "0.0.0.0", "public_url": "https://pacs.example"}}
     assert Settings().warnings == []
     assert Settings.model_validate(proxied).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("url", "store"),
+    [
+        ("", None),
+        ("file:///srv/films", None),
+        ("s3://films", ("s3://films", {})),
+        (
+            "s3://films/archive?endpoint=http://127.0.0.1:8333&region=eu-central-1",
+            ("s3://films/archive", {"endpoint": "http://127.0.0.1:8333", "region": "eu-central-1"}),
+        ),
+        ("az://films", ("az://films", {})),
+        ("gs://films/a/b", ("gs://films/a/b", {})),
+    ],
+)
+def test_blobs_are_files_or_in_an_object_store(url, store):
+    blobs = BlobSettings(url=url)
+    assert blobs.store == store
+
+
+@pytest.mark.parametrize(
+    "url", ["s3:///archive", "s3://films?colour=green", "ftp://films", "/srv/films", "s3:films"]
+)
+def test_what_names_no_store_is_refused(url):
+    with pytest.raises(ValueError):
+        BlobSettings(url=url)
+
+
+def test_what_travels_lies_in_the_data_folder_when_blobs_are_elsewhere(tmp_path):
+    settings = Settings(data=tmp_path, blobs={"url": "s3://films"})
+    assert settings.blobs_folder == tmp_path

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from filmroom.archive.errors import NotHeld, Unavailable
 from filmroom.archive.records import Handle, Location, Outcome, Peer, Stored
 from filmroom.archive.retrieve import OpenFile
 from filmroom.archive.selected import Few
+from filmroom.blobs.filesystem import LocalFile
 from filmroom.cli.keys import identifier
 from filmroom.dicom import uids
 from filmroom.dicom.elements import get_text, get_texts, read_data_set
@@ -111,7 +113,8 @@ class FakeRetriever:
         path = self.folder / handle.location.key
         if not path.exists():
             raise NotHeld("gone")
-        file = OpenFile(os.open(path, os.O_RDONLY), handle)
+        blob = LocalFile(os.open(path, os.O_RDONLY))
+        file = OpenFile(blob, handle, lambda error: error, ThreadPoolExecutor(1))
         self.opened.add(file)
         return file
 
@@ -270,6 +273,9 @@ async def test_unknown_storage_classes_as_configured(house, accept):
 class Bytes:
     def __init__(self, content):
         self.size, self._rest = len(content), content
+
+    async def ready(self, length):
+        pass
 
     def read(self, length):
         piece, self._rest = self._rest[:length], self._rest[length:]

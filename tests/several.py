@@ -1,0 +1,53 @@
+"""Equal nodes on one PostgreSQL and one object store, as a hospital group would run them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import obstore
+
+from filmroom.blobs.objects import open_store
+from filmroom.config.settings import store_of
+from nodes import FilmroomProcess, free_port
+from object_store import ACCESS_KEY, SECRET_KEY
+
+ANYBODY = json.dumps(["echo", "store", "query", "retrieve"])
+
+
+class Several:
+    """`count` nodes that share index, objects and the DICOM port; each has its own web port."""
+
+    def __init__(self, folder: Path, index_url: str, blobs_url: str, count: int = 2) -> None:
+        self.blobs_url = blobs_url
+        self.dimse_port = free_port()
+        self._environment = {
+            "FILMROOM__INDEX__URL": index_url,
+            "FILMROOM__BLOBS__URL": blobs_url,
+            "FILMROOM__BLOBS__ACCESS_KEY": ACCESS_KEY,
+            "FILMROOM__BLOBS__SECRET_KEY": SECRET_KEY,
+            "FILMROOM__DIMSE__SHARE_PORT": "true",
+            "FILMROOM__DIMSE__UNKNOWN_PEERS": ANYBODY,
+        }
+        self.nodes = [self._node(folder / f"node{n}") for n in range(count)]
+
+    def _node(self, folder: Path) -> FilmroomProcess:
+        node = FilmroomProcess(folder, (), self._environment)
+        node.dimse_port = self.dimse_port
+        return node
+
+    def start(self) -> Several:
+        for node in self.nodes:
+            node.start()
+        return self
+
+    def kill(self) -> None:
+        for node in self.nodes:
+            node.kill()
+
+    def objects(self, folder: str = "store") -> Sequence[str]:
+        """What lies in the object store, asked past filmroom."""
+        url, options = store_of(self.blobs_url)
+        store = open_store(url, options, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+        return [entry["path"] for page in obstore.list(store, folder) for entry in page]
