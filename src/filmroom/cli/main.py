@@ -1,4 +1,4 @@
-"""The `filmroom` command: serve, import, reindex, scrub, user, token, config, and the tools."""
+"""The `filmroom` command: serve, import, reindex, scrub, backup, and the tools of every day."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import typer
 
 from filmroom import __version__
 from filmroom.cli import accounts
+from filmroom.cli.backup import backup, restore, verify
 from filmroom.cli.common import (
     DONE,
     FAILED,
@@ -47,6 +48,9 @@ app = typer.Typer(
 app.add_typer(accounts.user, name="user")
 app.add_typer(accounts.token, name="token")
 app.command("scrub")(scrub)
+app.command("backup")(backup)
+app.command("restore")(restore)
+app.command("verify")(verify)
 
 
 def _show_version(wanted: bool) -> None:
@@ -192,7 +196,8 @@ def config_command(
 def _with_archive(settings: Settings, work: Callable[[Storeroom], T]) -> T:
     """Do something to the archive of a data folder that is ours alone meanwhile."""
     from filmroom import observe
-    from filmroom.node import DataFolderInUse, Storeroom
+    from filmroom.blobs.upkeep import DataFolderInUse
+    from filmroom.node import Storeroom
 
     observe.configure_logging("human", "warning")
     try:

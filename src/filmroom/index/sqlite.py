@@ -199,6 +199,30 @@ class Sqlite:
                 log.warning("the index was not closed cleanly", extra={"detail": str(error)})
 
 
+def snapshot(source: Path, target: Path) -> None:
+    """Write what `source` is at this moment into the new file `target`, synced.
+
+    Also while a server writes to it; nobody waits. Raises Unavailable.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        _make(target)
+        written = apsw.Connection(str(target), flags=_READ_WRITE)
+        read = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            read.set_busy_timeout(BUSY_MS)
+            with written.backup("main", read, "main") as backup:
+                while not backup.done:
+                    backup.step(-1)
+        finally:
+            read.close()
+            written.close()
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+    except (apsw.Error, OSError) as error:
+        raise _unavailable(error) from error
+
+
 @lru_cache(maxsize=1024)
 def _gathering(sql: str, columns: str) -> str:
     """`sql` as one row: a JSON array of its rows, bytes in hexadecimal."""
