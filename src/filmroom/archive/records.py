@@ -125,6 +125,7 @@ class Filed:
 
     id: int  # rises in the order of storing
     handle: Handle
+    received_at: float  # seconds since the epoch, UTC
 
 
 class Outcome(StrEnum):

@@ -27,6 +27,7 @@ from filmroom.cli.common import (
     say,
     settings_from,
 )
+from filmroom.cli.moving import migrate_archive
 from filmroom.cli.scrub import scrub
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ app.command("scrub")(scrub)
 app.command("backup")(backup)
 app.command("restore")(restore)
 app.command("verify")(verify)
+app.command("migrate-archive")(migrate_archive)
 
 
 def _show_version(wanted: bool) -> None:

@@ -91,7 +91,7 @@ class SqlIntegrity:
     # -- the pass -----------------------------------------------------------------------------
     def filed(self, after_id: int, last_id: int, limit: int) -> list[Filed]:
         wanted = {"after_id": after_id, "last_id": last_id, "limit": limit}
-        rows = self._engine.bulk(self._sql["filed"], wanted, "tttttttttbtt")
+        rows = self._engine.bulk(self._sql["filed"], wanted, "tttttttttbttt")
         return [
             Filed(
                 id_,
@@ -104,8 +104,9 @@ class SqlIntegrity:
                     b"",
                     damage,
                 ),
+                received_us / 1e6,
             )
-            for id_, study, series, uid, sop_class_uid, key, *where, damage in rows
+            for id_, study, series, uid, sop_class_uid, key, *where, damage, received_us in rows
         ]
 
     def last_id(self) -> int:

@@ -367,7 +367,8 @@ TRUNCATE patient, study, study_modality, study_sop_class, series, instance, othe
 -- name: filed
 SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,
        i.key, i.size_bytes, i.data_set_offset, i.header_bytes, i.digest,
-       i.transfer_syntax_uid, coalesce(d.reason, '')
+       i.transfer_syntax_uid, coalesce(d.reason, ''),
+       CAST(i.received_at * 1000000 AS bigint) AS received_us
   FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
        LEFT JOIN damage d ON d.sop_instance_uid = i.sop_instance_uid
  WHERE i.id > :after_id AND i.id <= :last_id
