@@ -59,7 +59,9 @@ def desk(tmp_path_factory):
     node = FilmroomProcess(folder, ("--peer", peer))
     node.data.symlink_to("filmroom-data")
     (folder / "filmroom-data").mkdir()
+    (folder / "new.toml").write_text('data = "new"\n')
     node.start()
+    shell(node, "filmroom backup /mnt/backup --data DATA")
     yield node
     node.kill()
 
@@ -72,6 +74,9 @@ def shell(desk, command: str):
         "HOST": "127.0.0.1",
         "PATH...": "folder/",
         "NAME": "anna",
+        "/mnt/backup": "backup",
+        "--data DATA": "--data filmroom-data",
+        "--data NEW": "--data restored",
     }
     for placeholder, value in said.items():
         command = command.replace(placeholder, value)

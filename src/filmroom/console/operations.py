@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from filmroom.archive.records import Peer, Quarantined, Stored
 from filmroom.archive.stores import Blob
 from filmroom.console.answers import answer, nothing
 
+_KEY = re.compile(r"[0-9a-f]{32}\.dcm")
 _PIECE = 1 << 20
 
 
@@ -34,7 +36,7 @@ class Quarantine:
     def find(self, id: int) -> Quarantined:
         """One entry; NotHeld. Blocks."""
         found = self._archive.index.quarantined_by_id(id)
-        if found is None:
+        if found is None or not _KEY.fullmatch(found.key):
             raise NotHeld("there is no such entry in the quarantine")
         return found
 

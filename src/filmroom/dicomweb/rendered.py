@@ -288,8 +288,8 @@ class Studio:
                 return await self._pool.run(render_stored, stored, syntax, self._options, time_ms)
             lying = [_lying(handle, table, attributes, index) for index in indices]
             with self._archive.retriever.open(handle) as file:
-                for each in lying:
-                    for offset, length in each.pieces:
+                if not self._archive.retriever.is_here:
+                    for offset, length in (piece for each in lying for piece in each.pieces):
                         await file.ready(offset, length)
                 return await self._pool.run_on(
                     file.fd, render_from, lying, syntax, self._options, time_ms

@@ -5,8 +5,16 @@ import pytest
 
 from accounts import CHEAP, PASSWORDS, AClock, an_archive, some_settings
 from filmroom.asgi import create_app
+from filmroom.blobs.filesystem import FilesystemBlobs
 
 PEER = {"ae_title": "STORESCP", "host": "127.0.0.1", "port": 11113, "may": ["echo"]}
+
+
+class Refused(FilesystemBlobs):
+    """Real files in quarantine, on a disk of known size."""
+
+    def free_bytes(self):
+        return 10**9
 
 
 @pytest.fixture
@@ -28,11 +36,13 @@ def folder(tmp_path):
 @pytest.fixture
 def app(archive, clock, folder):
     settings = some_settings(folder, peers=[PEER])
+    archive.blobs = Refused(folder)
     app = create_app(
         archive, None, settings, edges=[], clock=clock, hasher=CHEAP, static=folder / "static"
     )
     yield app
     app.sign_in.shut()
+    archive.blobs.close()
 
 
 @pytest.fixture

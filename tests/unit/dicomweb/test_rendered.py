@@ -69,6 +69,7 @@ class FakeRetriever:
     """Holds files in memory; reads frames as the archive's retriever does."""
 
     trust = 0
+    is_here = True
 
     def __init__(self, *files: bytes) -> None:
         self.files, self.whole = {}, {}
