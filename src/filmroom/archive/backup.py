@@ -8,15 +8,16 @@ is the backup that it was before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 
-from filmroom.archive.errors import ArchiveError, NotHeld
 from filmroom.archive.records import Filed
-from filmroom.archive.soundness import Pace, carry, damage_of
+from filmroom.archive.scrub import clear, has, put_in_place
+from filmroom.archive.soundness import Pace, damage_of
 from filmroom.archive.stores import Blobs, Index
 
-BLOCK = 200  # rows asked for at once
+BLOCK = 64  # rows asked for at once, and made at once where they are brought over
 LISTED = 1000  # files named; the rest is only counted
 
 
@@ -47,12 +48,12 @@ def copy_all(index: Index, source: Blobs, target: Blobs, pace: Pace, told: Told)
     there is no room, or the source cannot be read for now.
     """
     report = Report()
-    for filed in _all(index):
+    for filed in chain.from_iterable(blocks(index)):
         handle = filed.handle
         report.instances += 1
         report.size_bytes += handle.location.size_bytes
-        if not _has(target, filed):
-            if _copy(filed, source, target, pace):
+        if not has(target, handle):
+            if put_in_place(source, target, handle, pace, partial(clear, target)):
                 report.copied += 1
             else:
                 report.blame(handle.location.key)
@@ -63,7 +64,7 @@ def copy_all(index: Index, source: Blobs, target: Blobs, pace: Pace, told: Told)
 def check_all(index: Index, blobs: Blobs, pace: Pace, told: Told) -> Report:
     """Read every file of `index` and compare it with its digest."""
     report = Report()
-    for filed in _all(index):
+    for filed in chain.from_iterable(blocks(index)):
         report.instances += 1
         report.size_bytes += filed.handle.location.size_bytes
         if damage_of(blobs, filed.handle, pace) is not None:
@@ -72,38 +73,10 @@ def check_all(index: Index, blobs: Blobs, pace: Pace, told: Told) -> Report:
     return report
 
 
-def _all(index: Index) -> Iterator[Filed]:
+def blocks(index: Index) -> Iterator[list[Filed]]:
+    """Every stored file there was when this began, in the order of storing."""
     last = index.integrity.last_id()
     after = 0
     while block := index.integrity.filed(after, last, BLOCK):
-        yield from block
+        yield block
         after = block[-1].id
-
-
-def _has(target: Blobs, filed: Filed) -> bool:
-    try:
-        with closing(target.open(filed.handle.location.key)) as file:
-            return file.size == filed.handle.location.size_bytes
-    except NotHeld:
-        return False
-
-
-def _copy(filed: Filed, source: Blobs, target: Blobs, pace: Pace) -> bool:
-    key = filed.handle.location.key
-    try:
-        file = source.open(key, anew=True)
-    except NotHeld:
-        return False
-    staged = target.stage()
-    try:
-        with closing(file):
-            if not carry(file, filed.handle, staged, pace):
-                return False
-        if target.exists(key):  # it has another size: half of something
-            target.quarantine_sealed(key)
-        failure = target.seal([(staged, key)])[0]
-    finally:
-        staged.discard()
-    if isinstance(failure, ArchiveError):
-        raise failure
-    return failure is None

@@ -8,11 +8,12 @@ digest before it counts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 
+from filmroom.archive.backup import blocks
 from filmroom.archive.describe import Describer
 from filmroom.archive.errors import ArchiveError, Conflict, NotHeld, Unintelligible
 from filmroom.archive.records import Filed, NewInstance, Quarantined
@@ -20,7 +21,6 @@ from filmroom.archive.reindex import read_back
 from filmroom.archive.soundness import Pace, carry, is_passing
 from filmroom.archive.stores import Blobs, Index
 
-BATCH = 64  # rows of one transaction
 AT_ONCE = 8  # files on their way
 PIECE_BYTES = 1 << 20
 LISTED = 1000  # named; the rest is only counted
@@ -61,7 +61,7 @@ def move_all(source: Place, target: Place, pace: Pace, told: Callable[[Report], 
     report = Report()
     describer = Describer()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="moving") as hands:
-        for block in _blocks(source.index):
+        for block in blocks(source.index):
             report.instances += len(block)
             report.size_bytes += sum(filed.handle.location.size_bytes for filed in block)
             wanted = _lacking(target.index, block, report)
@@ -82,14 +82,6 @@ def move_all(source: Place, target: Place, pace: Pace, told: Callable[[Report], 
     _move_quarantine(source, target, report)
     _move_accounts(source.index, target.index, report)
     return report
-
-
-def _blocks(index: Index) -> Iterator[list[Filed]]:
-    last = index.integrity.last_id()
-    after = 0
-    while block := index.integrity.filed(after, last, BATCH):
-        yield block
-        after = block[-1].id
 
 
 def _lacking(index: Index, block: list[Filed], report: Report) -> list[Filed]:

@@ -286,7 +286,7 @@ class Scrub:
         if self._copy is None:
             return False
         try:
-            if not _replace(self._copy, self._blobs, handle, self._pace, self._put_away):
+            if not put_in_place(self._copy, self._blobs, handle, self._pace, self._put_away):
                 return False
         except ArchiveError as error:
             extra = {"key": handle.location.key, "detail": error.detail}
@@ -319,13 +319,13 @@ class Scrub:
         if self._copy is None:
             return
         if not self._filling_copy:
-            progress.copy_lacks += not _has(self._copy, handle)
+            progress.copy_lacks += not has(self._copy, handle)
             return
         if damage_of(self._copy, handle, self._pace) is None:
             return
         copy = self._copy
         try:
-            done = _replace(self._blobs, copy, handle, self._pace, lambda h: _clear(copy, h))
+            done = put_in_place(self._blobs, copy, handle, self._pace, lambda h: clear(copy, h))
         except ArchiveError as error:
             extra = {"key": handle.location.key, "detail": error.detail}
             log.warning("a file could not be copied", extra=extra)
@@ -334,7 +334,8 @@ class Scrub:
         progress.copy_lacks += not done
 
 
-def _has(copy: Blobs, handle: Handle) -> bool:
+def has(copy: Blobs, handle: Handle) -> bool:
+    """Whether there is a file of the right size."""
     file = _open(copy, handle.location.key)
     if file is None:
         return False
@@ -342,13 +343,14 @@ def _has(copy: Blobs, handle: Handle) -> bool:
         return file.size == handle.location.size_bytes
 
 
-def _clear(copy: Blobs, handle: Handle) -> bool:
+def clear(copy: Blobs, handle: Handle) -> bool:
+    """Make way for a file: what lies there is no good."""
     if copy.exists(handle.location.key):
         copy.quarantine_sealed(handle.location.key)
     return True
 
 
-def _replace(
+def put_in_place(
     source: Blobs,
     target: Blobs,
     handle: Handle,
