@@ -136,3 +136,22 @@ def held_instances(client, **matching: str) -> dict[str, str]:
             held[instance] = f"/dicom-web/studies/{study}/series/{series}/instances/{instance}"
         if len(page) < 1000:
             return held
+
+
+def stow(client, *data_sets):
+    """Send data sets by STOW-RS, all in one request."""
+    parts = b"".join(
+        b"--b\r\nContent-Type: application/dicom\r\n\r\n" + part10(ds) + b"\r\n" for ds in data_sets
+    )
+    kind = 'multipart/related; type="application/dicom"; boundary=b'
+    headers = {"Content-Type": kind}
+    return client.post("/dicom-web/studies", content=parts + b"--b--\r\n", headers=headers)
+
+
+def contents(client):
+    """Every instance by its UID, as it would be given out."""
+    held = held_instances(client)
+    return {
+        uid: data_set_bytes(client.get(path, headers=AS_STORED).content)
+        for uid, path in held.items()
+    }

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from instances import a_data_set, data_set_bytes, part10
+from instances import a_data_set
 from nodes import ELSEWHERE
-from senders import AS_STORED, Senders, held_instances, templates
+from senders import Senders, contents, stow, templates
 
 
 def filmroom(*arguments, code=0):
@@ -31,24 +31,6 @@ def report(*arguments, code=0):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout)
-
-
-def stow(client, *data_sets):
-    parts = b"".join(
-        b"--b\r\nContent-Type: application/dicom\r\n\r\n" + part10(ds) + b"\r\n" for ds in data_sets
-    )
-    kind = 'multipart/related; type="application/dicom"; boundary=b'
-    headers = {"Content-Type": kind}
-    return client.post("/dicom-web/studies", content=parts + b"--b--\r\n", headers=headers)
-
-
-def contents(client):
-    """Every instance by its UID, as it would be given out."""
-    held = held_instances(client)
-    return {
-        uid: data_set_bytes(client.get(path, headers=AS_STORED).content)
-        for uid, path in held.items()
-    }
 
 
 @pytest.fixture

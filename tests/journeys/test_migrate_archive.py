@@ -13,7 +13,7 @@ from instances import a_data_set, data_set_bytes, part10
 from nodes import ELSEWHERE, FilmroomProcess
 from object_store import ACCESS_KEY, SECRET_KEY, object_server
 from postgres_cluster import cluster
-from senders import AS_STORED, Senders, held_instances, templates
+from senders import Senders, contents, stow, templates
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +62,6 @@ def migrated(old, new, code=0):
 def started(start_node, new):
     """A node on the new settings."""
     return start_node("--config", str(new), folder=new.parent / "new")
-
-
-def stow(client, *data_sets):
-    parts = b"".join(
-        b"--b\r\nContent-Type: application/dicom\r\n\r\n" + part10(ds) + b"\r\n" for ds in data_sets
-    )
-    kind = 'multipart/related; type="application/dicom"; boundary=b'
-    headers = {"Content-Type": kind}
-    return client.post("/dicom-web/studies", content=parts + b"--b--\r\n", headers=headers)
-
-
-def contents(client):
-    held = held_instances(client)
-    return {
-        uid: data_set_bytes(client.get(path, headers=AS_STORED).content)
-        for uid, path in held.items()
-    }
 
 
 def as_found(client):
