@@ -3,203 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
-import os
 import resource
 import signal
 import ssl
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from filmroom import __version__, observe
 from filmroom.archive.access import Action
-from filmroom.archive.ahead import Job
-from filmroom.archive.archive import Archive
-from filmroom.archive.committer import Committer, Duplicates
 from filmroom.archive.convert import data_set_as
 from filmroom.archive.errors import ArchiveError
-from filmroom.archive.find import Finder
-from filmroom.archive.ingest import Ingest
+from filmroom.archive.jobs import SEND
 from filmroom.archive.metadata import Settler
-from filmroom.archive.records import Handle, NewInstance, Origin
-from filmroom.archive.reindex import Report, adopt, reindex
-from filmroom.archive.retrieve import Retriever
+from filmroom.archive.records import Handle, Origin
 from filmroom.archive.scrub import Scrub
 from filmroom.archive.scrubber import Scrubber
 from filmroom.archive.soundness import Pace
-from filmroom.archive.strays import batches
 from filmroom.asgi import App, HttpServer, create_app
-from filmroom.asgi.app import SystemClock
 from filmroom.asgi.server import new_loop
-from filmroom.blobs.durable import sync_chain, write_whole
-from filmroom.blobs.opening import open_blobs
-from filmroom.blobs.upkeep import DataFolderInUse, copy_opener, hold, turn
+from filmroom.blobs.upkeep import DataFolderInUse, copy_opener
 from filmroom.config import Settings
 from filmroom.dimse.server import Server, ServerSettings
-from filmroom.index.queries import open_index
 from filmroom.pixel.pool import Pool
 from filmroom.security import tls
 from filmroom.services.counting import Counting
-from filmroom.services.move import Sending
 from filmroom.services.peers import AddressBook
 from filmroom.services.provider import Provider
 from filmroom.services.provider import Settings as ServiceSettings
+from filmroom.services.sender import Sending
+from filmroom.storeroom import Storeroom
+from filmroom.workflow.presence import Presence
+from filmroom.workflow.routing import Forwarding
+from filmroom.workflow.sending import SendKind
+from filmroom.workflow.worker import Workers
 
 log = logging.getLogger(__name__)
 
 OPEN_FILES = 65_536
 GARBAGE_OBJECTS = 20_000  # before circles are looked for: an answer is many objects
-REINDEXING = "reindexing"  # the mark of a run that did not finish making the index anew
-MARK_SECONDS = 3600.0  # so that a start after a crash looks at a day or two of files, not years
-SLOWEST_SECONDS = 6 * 3600.0  # an object may take this long to arrive
 GRACE_SECONDS = 20.0  # for what is in progress when we are asked to stop
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What a start after a crash found."""
-
-    files: int  # looked at
-    orphans: int  # of them without a row
-    added: int  # of those that were whole
-
-
-class Mark:
-    """A file that is there while we run, and is left behind by a crash.
-
-    It says from which day on (YYYY/MM/DD) files may be without rows, or REINDEXING.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.set_at = 0.0
-
-    def read(self) -> str | None:
-        """What the last run left; None when it ended cleanly."""
-        try:
-            return self._path.read_text("ascii", "replace")[:10].strip()
-        except FileNotFoundError:
-            return None
-
-    def write(self, text: str) -> None:
-        """Raises OSError."""
-        write_whole(self._path, f"{text}\n")
-
-    def set(self, now: float) -> None:
-        """All that came before has its row, but for what is on its way at this moment."""
-        self.set_at = now
-        self.write(f"{datetime.fromtimestamp(now - SLOWEST_SECONDS, UTC):%Y/%m/%d}")
-
-    def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
-
-
-class Storeroom:
-    """Index, blobs and archive on one data folder, held by this process alone.
-
-    What `serve`, `import` and `reindex` have in common; no network.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.clock = SystemClock()
-        data = settings.data
-        data.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self._lock = hold(data)
-        self._mark = Mark(data / "running")
-        self._is_whole = True  # the index speaks of all files
-        self._reindexed: Report | None = None
-        self.index = open_index(settings.index_url)
-        self.blobs = open_blobs(
-            settings.blobs, settings.blobs_folder, min_free_bytes=settings.archive.min_free_bytes
-        )
-        self.committer = Committer(
-            self.index,
-            self.blobs,
-            Duplicates(settings.archive.duplicates),
-            quarantine_max_bytes=settings.archive.quarantine_max_bytes,
-            observe=_observe_batch,
-            stored=self._stored,
-        )
-        observe.QUEUE_LENGTH.set_function(lambda: self.committer.waiting)
-        self.archive = Archive(
-            Ingest(self.blobs, self.committer, self.clock),
-            Finder(self.index),
-            Retriever(self.index, self.blobs),
-            self.index,
-            self.blobs,
-        )
-
-    def open(self) -> None:
-        """Tidy up after a crash if there was one, then begin to commit."""
-        started = time.monotonic()
-        removed = self.blobs.sweep()
-        since = self._mark.read()
-        self._is_whole = since is None  # until this is done; else the next start does it
-        if since == REINDEXING:
-            log.warning("the index was not finished: it is made anew")
-            self._reindexed = reindex(self.index, self.blobs)
-        elif since is not None:
-            report = self._recover(since)
-            told = {
-                "files": report.files,
-                "orphans": report.orphans,
-                "added": report.added,
-                "removed": removed,
-                "seconds": round(time.monotonic() - started, 3),
-            }
-            log.warning("the last run did not end cleanly: tidied up", extra=told)
-        for folder in (self.settings.blobs_folder, self.settings.data):
-            sync_chain(folder)  # what was just made must outlive a power cut
-        self._mark.set(self.clock.now())
-        self._is_whole = True
-        self.committer.start()
-
-    def reindex(self, progress: Callable[[Report], None] = lambda report: None) -> Report:
-        """Make the index anew; if that is cut short, the next start does it from the beginning."""
-        if self._reindexed is None:
-            self._mark.write(REINDEXING)
-            self._is_whole = False
-            self._reindexed = reindex(self.index, self.blobs, progress)
-            self._is_whole = True
-        return self._reindexed
-
-    def close(self) -> None:
-        """Commit what waits, and let go of the folder."""
-        self.committer.stop()
-        self.index.close()
-        self.blobs.close()
-        if self._is_whole and self.committer.is_tidy:
-            self._mark.remove()
-        os.close(self._lock)
-
-    def _recover(self, since: str) -> Recovered:
-        """Files sealed in the instant of a crash have no rows yet: give them theirs.
-
-        Nobody was told that they are held, but they are whole, so keeping them is right.
-        """
-        files = 0
-        orphans: list[str] = []
-        for batch in batches(self.blobs.keys_since(since)):
-            files += len(batch)
-            ours = set(filter(self.blobs.is_ours, batch))
-            orphans += sorted(ours - self.index.known_keys(batch))
-        report = adopt(self.index, self.blobs, orphans)
-        return Recovered(files, len(orphans), report.added)
-
-    def _stored(self, instance: NewInstance) -> None:
-        self.archive.retriever.forget(instance.instance.uid)
-        came = instance.received_at
-        if abs(came - self._mark.set_at) > MARK_SECONDS and self.committer.is_tidy:
-            with contextlib.suppress(OSError):
-                self._mark.set(came)
-        observe.STORED_BYTES.labels(instance.origin.kind).inc(instance.location.size_bytes)
 
 
 class Node:
@@ -218,10 +64,12 @@ class Node:
             self.room.clock,
             settings.archive.quiet_seconds,
         )
+        self.room.heed = lambda instance: self._settler.heed(instance.series.uid)
         book = AddressBook(settings.peer_records, unknown_peers=_rights(settings))
+        sending = Sending(book, ssl_context=_client_tls(settings))
         provider = Provider(
             self.room.archive,
-            Sending(book, ssl_context=_client_tls(settings)),
+            sending,
             ServiceSettings(
                 settings.dimse.ae_titles,
                 settings.dimse.accept_unknown_sop_classes,
@@ -230,13 +78,27 @@ class Node:
             transcode=self._transcode,
         )
         self._book = book
+        self._presence = Presence(self.room.index.cluster, self.room.name, __version__)
+        jobs, archive = self.room.index.jobs, self.room.archive
+        self._workers = Workers(
+            jobs,
+            {
+                SEND: SendKind(
+                    archive.retriever, sending, settings.dimse.ae_titles[0], self._transcode
+                )
+            },
+            self.room.name,
+            count=settings.jobs.workers,
+            keep_seconds=settings.jobs.keep_days * 86400,
+            before=Forwarding(jobs, settings.peer_records).feed,
+        )
         counting = Counting()
         self._dimse = [Server(provider, terms, observer=counting) for terms in _listeners(settings)]
         self._scrubber = Scrubber(
             self.room.index,
             self.room.clock,
             self._scrub,
-            lambda: turn(settings.blobs_folder),
+            self.room.turn,
             self.room.archive.retriever.distrust,
             every_days=settings.scrub.every_days,
         )
@@ -260,6 +122,8 @@ class Node:
         self.room.open()
         self._settler.start()
         self._scrubber.start()
+        if not self.room.index.embedded:
+            self._presence.start()
         await asyncio.to_thread(self._book.warm)
         for server in self._dimse:
             await server.start()
@@ -276,18 +140,24 @@ class Node:
         await asyncio.to_thread(self._http.start)
         self._state = ""
         self._begin(asyncio.to_thread(self._pool.warm))
+        if self.settings.jobs.workers:
+            self._begin(self._workers.run())
         if self.settings.samples and not self.room.index.statistics().instances:
             self._begin(self._store_samples())
 
     async def stop(self) -> None:
         """Close all doors, finish what is in progress, let go of everything."""
         self._state = "stopping"
-        for task in self._tasks:
+        ending = tuple(self._tasks)
+        for task in ending:
             task.cancel()
         doors = [server.stop(GRACE_SECONDS) for server in self._dimse]
         if self._http is not None:
             doors.append(asyncio.to_thread(self._http.stop, GRACE_SECONDS))
         await asyncio.gather(*doors)
+        if ending:
+            await asyncio.wait(ending, timeout=GRACE_SECONDS)  # jobs are put back
+        self._presence.stop()
         if self._app is not None:
             self._app.sign_in.shut()
         self._settler.stop()
@@ -379,16 +249,6 @@ def _welcome(node: Node) -> str:
     if node.first_password is not None:
         lines.append(f"  sign in   admin / {node.first_password}   (shown once)")
     return "\n".join(lines)
-
-
-def _observe_batch(jobs: Sequence[Job], seconds: float) -> None:
-    observe.BATCH_SECONDS.observe(seconds)
-    observe.BATCH_INSTANCES.observe(len(jobs))
-    now = time.perf_counter()
-    for job in jobs:
-        origin = job.instance.origin.kind
-        observe.STORED.labels(origin, job.outcome).inc()
-        observe.STORE_SECONDS.labels(origin).observe(now - job.since)
 
 
 def _rights(settings: Settings) -> frozenset[Action]:

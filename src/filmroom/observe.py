@@ -86,6 +86,7 @@ BATCH_INSTANCES = Histogram(
 QUEUE_LENGTH = Gauge(
     "filmroom_ingest_queue_length", "Objects that wait for the committer.", registry=REGISTRY
 )
+JOBS = Gauge("filmroom_jobs", "Jobs that are remembered.", ("state",), registry=REGISTRY)
 PIXEL_SECONDS = Histogram(
     "filmroom_pixel_job_seconds",
     "Jobs of the pixel workers.",
@@ -142,7 +143,7 @@ FIELDS = (
     "calling_ae_title", "called_ae_title", "association", "operation", "reason", "outcome",
     "sop_class_uid", "sop_instance_uid", "series_instance_uid", "study_instance_uid",
     "transfer_syntax_uid", "origin", "detail", "count", "version", "host", "port", "path",
-    "files", "orphans", "added", "removed", "stored", "key", "damaged",
+    "files", "orphans", "added", "removed", "stored", "key", "damaged", "job", "kind",
 )  # fmt: skip
 _LONGEST = 2000  # characters of one value in a log line
 

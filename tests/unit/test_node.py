@@ -8,7 +8,7 @@ import time
 import pytest
 
 import index_rows
-from filmroom import node, observe
+from filmroom import node, observe, storeroom
 from filmroom.archive.errors import Unavailable
 from filmroom.config import Settings
 from instances import an_instance
@@ -38,7 +38,7 @@ def test_a_start_that_fails_is_told_in_one_line(settings, capsys, monkeypatch):
 
     settings.data.mkdir()
     (settings.data / "running").write_text("2026/01/02\n")
-    monkeypatch.setattr(node.Storeroom, "_recover", full)
+    monkeypatch.setattr(storeroom.Storeroom, "_recover", full)
     assert node.run(settings) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "filmroom: cannot start: out of space"
 
@@ -54,7 +54,7 @@ def test_a_recovery_that_failed_is_done_by_the_next_start(settings, monkeypatch)
     for text, step in (("2026/01/02\n", "adopt"), ("reindexing\n", "reindex")):
         mark.write_text(text)
         with monkeypatch.context() as patched:
-            patched.setattr(node, step, failing)
+            patched.setattr(storeroom, step, failing)
             assert node.run(settings) == 1
         assert mark.read_text() == text
 
@@ -67,7 +67,7 @@ def test_the_mark_is_on_disk_before_anything_is_stored(settings, monkeypatch):
         synced.append(os.readlink(f"/proc/self/fd/{fd}"))
         fsync(fd)
 
-    room = node.Storeroom(settings)
+    room = storeroom.Storeroom(settings)
     monkeypatch.setattr(os, "fsync", watched)
     room.open()
     room.close()
@@ -78,7 +78,7 @@ def test_the_mark_is_on_disk_before_anything_is_stored(settings, monkeypatch):
 
 
 def test_the_mark_follows_the_clock_so_that_a_start_never_looks_at_years(settings):
-    room = node.Storeroom(settings)
+    room = storeroom.Storeroom(settings)
     room.open()
     days = []
     for hours in (0, 30, 31, 2, 100):  # at 2 somebody set the clock back
@@ -97,7 +97,7 @@ def test_a_start_after_a_crash_says_what_it_did(settings, caplog):
     (settings.data / "tmp").mkdir()
     (settings.data / "tmp/0123.part").write_bytes(b"half")
     (settings.data / "running").write_text("2026/01/01\n")
-    room = node.Storeroom(settings)
+    room = storeroom.Storeroom(settings)
     with caplog.at_level("WARNING", "filmroom"):
         room.open()
     room.close()
@@ -108,7 +108,7 @@ def test_a_start_after_a_crash_says_what_it_did(settings, caplog):
 
 
 def test_an_index_of_a_later_filmroom_is_told_in_one_line(settings, capsys):
-    node.Storeroom(settings).close()
+    storeroom.Storeroom(settings).close()
     with sqlite3.connect(settings.data / "index.sqlite") as index:
         index.execute("INSERT INTO schema_version VALUES (999, 'later')")
     assert node.run(settings) == 1

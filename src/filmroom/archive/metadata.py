@@ -24,6 +24,9 @@ COMPRESSION = 6
 KEPT_EVENTS = 100_000  # nobody who follows the events is expected to be further behind
 TIDY_SECONDS = 600.0
 AT_ONCE = 100  # series that are looked up together
+SEEN_AT_ONCE = 1000  # the same, where others may be at work on most of them
+OTHERS_SECONDS = 15.0  # that a series is left to the node that has received it
+REMEMBERED = 10_000  # series of our own
 
 NOTHING_SOUND = "all its stored files are damaged; send the instances again, or restore the files"
 
@@ -131,7 +134,11 @@ class MetadataShelf:
 
 
 class Settler:
-    """A thread that makes the metadata of every series that has gone quiet."""
+    """A thread that makes the metadata of every series that has gone quiet, and says that it has.
+
+    Of several nodes the one that received a series has its files at hand: the others leave it
+    the time to do this.
+    """
 
     def __init__(
         self, index: Index, shelf: MetadataShelf, clock: Clock, quiet_seconds: float
@@ -141,6 +148,7 @@ class Settler:
         self._clock = clock
         self._quiet_seconds = quiet_seconds
         self._given_up: set[str] = set()
+        self._ours: dict[str, None] = {}  # series in which we stored something, newest last
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="settler", daemon=True)
 
@@ -154,27 +162,51 @@ class Settler:
         if self._thread.is_alive():
             self._thread.join()
 
+    def heed(self, series: str) -> None:
+        """We have stored something in this series. From any thread."""
+        self._ours.pop(series, None)
+        self._ours[series] = None
+        if len(self._ours) > REMEMBERED:
+            self._ours.pop(next(iter(self._ours)), None)
+
+    def _due(self) -> list[tuple[str, str]]:
+        before = self._clock.now() - self._quiet_seconds
+        if self._index.embedded:
+            return self._index.quiet_series(before, AT_ONCE + len(self._given_up))
+        seen = SEEN_AT_ONCE + len(self._given_up)
+        left_over = set(self._index.quiet_series(before - OTHERS_SECONDS, seen))
+        quiet = self._index.quiet_series(before, seen)
+        return [each for each in quiet if each[1] in self._ours or each in left_over]
+
     def settle(self) -> int:
         """Make what is due; returns how many series were made."""
-        before = self._clock.now() - self._quiet_seconds
-        due = self._index.quiet_series(before, AT_ONCE + len(self._given_up))
         made = 0
-        for study, series in due:
+        for study, series in self._due():
             if self._ended.is_set():
                 break
             if series in self._given_up:
                 continue
-            try:
-                if self._shelf.make(study, series).left_out:
-                    self._given_up.add(series)  # made for whoever asks, until its files are sound
-                made += 1
-            except ArchiveError as error:
-                self._given_up.add(series)  # until the next start: said once, not every second
-                log.warning(
-                    "series metadata not made",
-                    extra={"series_instance_uid": series, "detail": error.detail},
-                )
+            revision = self._index.series_revision(study, series)
+            made += self._prepare(study, series)
+            if revision is not None:
+                self._index.settled(study, series, revision, self._clock.now())
         return made
+
+    def _prepare(self, study: str, series: str) -> bool:
+        """Have the blob of a series ready; False when it cannot be made."""
+        try:
+            if self._shelf.ready(study, series) is not None:
+                return True  # somebody has asked for it before it was quiet
+            if self._shelf.make(study, series).left_out:
+                self._given_up.add(series)  # made for whoever asks, until its files are sound
+        except ArchiveError as error:
+            self._given_up.add(series)  # until the next start: said once, not every second
+            log.warning(
+                "series metadata not made",
+                extra={"series_instance_uid": series, "detail": error.detail},
+            )
+            return False
+        return True
 
     def _run(self) -> None:
         pause = 1.0

@@ -79,6 +79,7 @@ def move_all(source: Place, target: Place, pace: Pace, told: Callable[[Report], 
                 if new is None:
                     report.blame(filed.handle.location.key)
             told(report)
+    target.index.settle_all()
     _move_quarantine(source, target, report)
     _move_accounts(source.index, target.index, report)
     return report

@@ -173,6 +173,7 @@ class Peer:
     port: int
     may: frozenset[str]
     tls: bool = False
+    forward: bool = False  # it is sent every series that has settled
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ def reindex(
     """
     index.clear()
     report = adopt(index, blobs, _by_arrival(blobs), progress, replacing=True)
+    index.settle_all()
     for uid in index.integrity.settle():
         report.lost += 1
         log.warning("a damaged file is gone for good", extra={"sop_instance_uid": uid})

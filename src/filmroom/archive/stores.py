@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from filmroom.archive.jobs import Cluster, Queue
 from filmroom.archive.records import (
     Credential,
     Damage,
@@ -103,6 +104,16 @@ class Index(Protocol):
         """What is known of the state of the files."""
         ...
 
+    @property
+    def jobs(self) -> Queue:
+        """Work that is remembered until it is done."""
+        ...
+
+    @property
+    def cluster(self) -> Cluster:
+        """The nodes that share this index."""
+        ...
+
     # -- storing: called by the committer thread only -------------------------------
     def held(self, sop_instance_uids: Sequence[str]) -> dict[str, Held]:
         """What is already held under these UIDs. *point*"""
@@ -173,7 +184,19 @@ class Index(Protocol):
         ...
 
     def quiet_series(self, before: float, limit: int = 100) -> list[tuple[str, str]]:
-        """(study, series) with no blob whose last instance came before that instant."""
+        """(study, series) whose last instance came before that instant, and that are not
+        `settled` yet or have no blob."""
+        ...
+
+    def settled(self, study: str, series: str, revision: int, at: float) -> bool:
+        """Say once that a series is complete for now, by a `series-settled` event.
+
+        False: that was said, or the series has changed since it had that revision.
+        """
+        ...
+
+    def settle_all(self) -> None:
+        """Say of no series that is there now that it has settled: they are not news."""
         ...
 
     def trim_events(self, keep: int) -> None:

@@ -27,7 +27,7 @@ from filmroom.asgi.headers import SecurityHeaders
 from filmroom.asgi.manual import FOLDERS, Manual
 from filmroom.asgi.openapi import describe
 from filmroom.asgi.pages import STATIC, Pages
-from filmroom.console import operations, people, session
+from filmroom.console import jobs, operations, people, session
 from filmroom.console.answers import answer
 from filmroom.http import of_archive, problem
 from filmroom.security.passwords import Hasher
@@ -124,6 +124,7 @@ def create_app(
         *session.routes(sign_in, settings.http, about),
         *people.routes(sign_in, clock),
         *operations.routes(archive, settings.peer_records),
+        *jobs.routes(archive, frozenset(peer.ae_title for peer in settings.peer_records)),
         *Manual(*FOLDERS).routes(),
     ]
     routes.append(_openapi(routes))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import secrets
 from pathlib import Path
 
 
@@ -38,3 +40,16 @@ def write_whole(path: Path, text: str) -> None:
         os.close(fd)
     os.replace(new, path)
     sync_folder(path.parent)
+
+
+def node_of(root: Path) -> str:
+    """Four digits that are this data folder's own, as good as certainly. Raises OSError."""
+    path = root / "node"
+    try:
+        known = path.read_text("ascii", "replace").strip()
+    except FileNotFoundError:
+        known = ""
+    if not re.fullmatch("[0-9a-f]{4}", known):
+        known = secrets.token_hex(2)
+        write_whole(path, f"{known}\n")
+    return known

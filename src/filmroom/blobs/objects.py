@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -24,7 +23,7 @@ from obstore.store import from_url
 from filmroom.archive.errors import ArchiveError, Away, NotHeld, Unavailable
 from filmroom.archive.stores import Staged
 from filmroom.blobs.cache import Cache, CachedBlob
-from filmroom.blobs.durable import write_whole
+from filmroom.blobs.durable import node_of
 from filmroom.blobs.layout import is_key, is_quarantine_name, key_for
 from filmroom.blobs.spool import Spool, StagedFile
 
@@ -104,7 +103,7 @@ class ObjectBlobs:
         self._store = store
         self._spool = Spool(root, min_free_bytes=min_free_bytes)
         self._cache = Cache(self._spool.nameless, self._get_stored, cache_bytes)
-        self._node = _node_of(root)
+        self._node = node_of(root)
 
     # -- in -----------------------------------------------------------------------------------
     def stage(self) -> StagedFile:
@@ -388,19 +387,6 @@ def _path(key: str) -> str:
     if not is_key(key):
         raise NotHeld("no such blob", detail=repr(key[:200]))
     return f"store/{key}"
-
-
-def _node_of(root: Path) -> str:
-    """Four digits that are this data folder's own, as good as certainly."""
-    path = root / "node"
-    try:
-        known = path.read_text("ascii", "replace").strip()
-    except FileNotFoundError:
-        known = ""
-    if not re.fullmatch("[0-9a-f]{4}", known):
-        known = secrets.token_hex(2)
-        write_whole(path, f"{known}\n")
-    return known
 
 
 def _away(error: Exception) -> Away:

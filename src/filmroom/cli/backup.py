@@ -121,11 +121,23 @@ def restore(
             snapshot(folder / INDEX, path.with_name(f"{path.name}.new"))
             os.replace(path.with_name(f"{path.name}.new"), path)
             sync_chain(path.parent)
+            _hold_jobs(settings)
             mark.unlink()
             sync_folder(settings.data)
         finally:
             os.close(held)
     _finish(report, as_json, f"{report.instances:,} files restored into {settings.data}")
+
+
+def _hold_jobs(settings: Settings) -> None:
+    """What waited when the backup was made is for a person to decide: was it not done since?"""
+    from filmroom.index.queries import open_index
+
+    index = open_index(settings.index_url)
+    try:
+        index.jobs.cancel_all("it was waiting when the backup was made; `filmroom jobs retry`")
+    finally:
+        index.close()
 
 
 # -- parts -------------------------------------------------------------------------------------

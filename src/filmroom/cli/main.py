@@ -27,6 +27,7 @@ from filmroom.cli.common import (
     say,
     settings_from,
 )
+from filmroom.cli.jobs import jobs
 from filmroom.cli.moving import migrate_archive
 from filmroom.cli.scrub import scrub
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from filmroom.archive.archive import Archive
     from filmroom.archive.reindex import Report
     from filmroom.config import Settings
-    from filmroom.node import Storeroom
+    from filmroom.storeroom import Storeroom
 
 T = TypeVar("T")
 
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(accounts.user, name="user")
 app.add_typer(accounts.token, name="token")
+app.add_typer(jobs, name="jobs")
 app.command("scrub")(scrub)
 app.command("backup")(backup)
 app.command("restore")(restore)
@@ -199,7 +201,7 @@ def _with_archive(settings: Settings, work: Callable[[Storeroom], T]) -> T:
     """Do something to the archive of a data folder that is ours alone meanwhile."""
     from filmroom import observe
     from filmroom.blobs.upkeep import DataFolderInUse
-    from filmroom.node import Storeroom
+    from filmroom.storeroom import Storeroom
 
     observe.configure_logging("human", "warning")
     try:

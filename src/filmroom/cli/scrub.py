@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,6 +74,7 @@ def scrub(
 
 def _run(settings: Settings, index: Index, *, copy: bool, adopt: bool, restart: bool) -> Report:
     from filmroom import observe
+    from filmroom.archive.leases import turn as among_nodes
     from filmroom.archive.scrub import Scrub
     from filmroom.archive.soundness import Pace
     from filmroom.asgi.app import SystemClock
@@ -90,12 +93,20 @@ def _run(settings: Settings, index: Index, *, copy: bool, adopt: bool, restart: 
         open_copy=copy_opener(settings.copy_folder),
         filling_copy=copy,
     )
+
+    def our_turn(*, waiting: bool = False) -> AbstractContextManager[bool]:
+        here = turn(settings.blobs_folder, waiting=waiting)
+        if index.embedded:
+            return here
+        who = f"filmroom scrub on {socket.gethostname()}"
+        return among_nodes(index.cluster, "scrub", who, here, waiting=waiting)
+
     try:
-        with turn(settings.blobs_folder) as mine:
+        with our_turn() as mine:
             if mine:
                 return _pass(work, adopt=adopt, restart=restart)
         say("somebody else is reading the files just now; waiting")
-        with turn(settings.blobs_folder, waiting=True):
+        with our_turn(waiting=True):
             return _pass(work, adopt=adopt, restart=restart)
     finally:
         blobs.close()

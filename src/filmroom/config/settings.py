@@ -240,6 +240,17 @@ class PixelSettings(Section):
     )
 
 
+class JobSettings(Section):
+    """`[jobs]`: what is done by and by, and remembered until it is done."""
+
+    workers: int = Field(
+        default=4, ge=0, le=64, description="Jobs that this node does at once; 0: it does none."
+    )
+    keep_days: float = Field(
+        default=30, gt=0, description="What came of a job is told for so long."
+    )
+
+
 class LogSettings(Section):
     """`[log]`: what is written about our own doings (never about patients)."""
 
@@ -263,6 +274,11 @@ class PeerSettings(Section):
         description="What it may do here: `echo`, `store`, `query`, `retrieve`, `worklist`, "
         "`mpps`, `commitment`, `ups`; `all` alone for everything.",
     )
+    forward: bool = Field(
+        default=False,
+        description="Send it every series that arrives, once the series is quiet. What it sends us "
+        "itself comes back to it too; it holds that already.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -277,7 +293,9 @@ class PeerSettings(Section):
     @property
     def record(self) -> Peer:
         """The same as the archive's value."""
-        return Peer(self.ae_title, self.host, self.port, frozenset(self.may), self.tls)
+        return Peer(
+            self.ae_title, self.host, self.port, frozenset(self.may), self.tls, self.forward
+        )
 
 
 def parse_peer(text: str) -> dict[str, Any]:
@@ -311,6 +329,7 @@ class Settings(Section):
     scrub: ScrubSettings = ScrubSettings()
     query: QuerySettings = QuerySettings()
     pixel: PixelSettings = PixelSettings()
+    jobs: JobSettings = JobSettings()
     security: SecuritySettings = SecuritySettings()
     log: LogSettings = LogSettings()
     peers: tuple[PeerSettings, ...] = ()
@@ -327,6 +346,9 @@ class Settings(Section):
                 raise ValueError("[blobs] copy_url is for files; let the object store replicate")
             if self.blobs.encryption and not self.blobs.url.startswith("s3:"):
                 raise ValueError("[blobs] encryption is for s3://; elsewhere it is the store's own")
+        for peer in self.peers:
+            if peer.forward and peer.ae_title == ANY_AE_TITLE:
+                raise ValueError("[[peers]] forward is for a peer with an AE title")
         titles = [peer.ae_title for peer in self.peers]
         for title in {title for title in titles if titles.count(title) > 1}:
             if title != ANY_AE_TITLE:

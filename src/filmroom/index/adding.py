@@ -343,6 +343,12 @@ def replaced(new: NewInstance) -> Parameters:
     return _event("instance-replaced", new)
 
 
+def settled(study: str, series: str, instances: int, at: float) -> Parameters:
+    """The event of a series to which nothing was added for some time."""
+    body = orjson.dumps({"study": study, "series": series, "instances": instances}).decode()
+    return {"kind": "series-settled", "created_at": at, "body": body}
+
+
 def _mismatch(new: NewInstance, known: Known) -> Parameters:
     """The study stays with its first patient; somebody should look at it."""
     held, came = known.patient_key, patient_key(new.patient)

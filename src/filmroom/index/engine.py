@@ -1,8 +1,8 @@
 """What the index asks of a database, and where its SQL is kept.
 
 Two thin engines fulfil `Engine`: `sqlite.Sqlite` and `postgres.Postgres`. Static statements
-have a name in sql/queries.sql and named parameters (`:name`); what `where` composes has
-positional ones (`?`). Each engine turns both into its own spelling.
+have a name in sql/queries.sql or sql/jobs.sql, and named parameters (`:name`); what `where`
+composes has positional ones (`?`). Each engine turns both into its own spelling.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
 
+_FILES = ("queries.sql", "jobs.sql")
 _NAME = re.compile(r"^-- name: ([a-z_]+)(?:\.([a-z]+))?$", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 
@@ -97,11 +98,12 @@ class TryAgain(Exception):
 
 
 def load_statements(dialect: str, macros: Mapping[str, str]) -> dict[str, str]:
-    """The named statements of sql/queries.sql; `name.sqlite` is for that dialect only.
+    """The named statements of sql/; `name.sqlite` is for that dialect only.
 
     macros: replacements for `{word}` in the text.
     """
-    text = files("filmroom.index").joinpath("sql/queries.sql").read_text("utf-8")
+    folder = files("filmroom.index").joinpath("sql")
+    text = "".join(folder.joinpath(name).read_text("utf-8") for name in _FILES)
     parts = _NAME.split(text)[1:]
     statements: dict[str, str] = {}
     for name, variant, body in zip(parts[0::3], parts[1::3], parts[2::3], strict=True):

@@ -24,6 +24,7 @@ PATIENCE_SECONDS = 10.0
 _MACROS = {
     "ids": "unnest(:ids::bigint[]) WITH ORDINALITY AS k (id, n)",
     "among_uids": "= ANY(:uids::text[])",
+    "now": "extract(epoch FROM clock_timestamp())::float8",
 }
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 _MET_ANOTHER = (errors.DeadlockDetected, errors.SerializationFailure, errors.UniqueViolation)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from filmroom.archive.errors import NotHeld, Unavailable
+from filmroom.archive.jobs import Event
 from filmroom.archive.records import (
     Credential,
     Found,
@@ -35,11 +36,12 @@ from filmroom.archive.records import (
 )
 from filmroom.dicom.models import Level
 from filmroom.index import packing, values
-from filmroom.index.adding import Adding, Memory, instance_row, origin_json, replaced
+from filmroom.index.adding import Adding, Memory, instance_row, origin_json, replaced, settled
 from filmroom.index.engine import Engine, Row, Transaction, TryAgain
 from filmroom.index.finding import Planner, key_blocks
 from filmroom.index.gathering import Gathering
 from filmroom.index.integrity import SqlIntegrity
+from filmroom.index.jobs import SqlCluster, SqlQueue
 from filmroom.index.migrate import migrate
 from filmroom.index.selecting import Selecting
 
@@ -50,16 +52,6 @@ _FIRST = 32  # answers of a search that are fetched before all others
 _KEYS_BLOCK = 2_000
 _UIDS_IN_KEY = re.compile(r"[0-9][0-9.]*[0-9]|[0-9]")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One entry of the outbox; `body` is JSON."""
-
-    id: int
-    kind: str  # "instance-stored", "instance-replaced", "patient-mismatch"
-    body: str
-    created_at: float
 
 
 def open_index(url: str) -> SqlIndex:
@@ -104,6 +96,8 @@ class SqlIndex:
         self._adding = threading.Lock()  # guards the memory
         self.embedded = engine.embedded
         self.integrity = SqlIntegrity(engine, self._planner, self._transact)
+        self.jobs = SqlQueue(engine, self._transact)
+        self.cluster = SqlCluster(engine, self._transact)
 
     # -- storing --------------------------------------------------------------------------
     def held(self, sop_instance_uids: Sequence[str]) -> dict[str, Held]:
@@ -242,6 +236,21 @@ class SqlIndex:
 
     def quiet_series(self, before: float, limit: int = 100) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in self._rows("quiet_series", before=before, limit=limit)]
+
+    def settled(self, study: str, series: str, revision: int, at: float) -> bool:
+        def run(tx: Transaction) -> bool:
+            known = {"series": series, "revision": revision}
+            told = tx.rows(self._sql["tell_settled"], known)
+            for (instances,) in told:
+                if "events_begin" in self._sql:
+                    tx.rows(self._sql["events_begin"])
+                tx.rows(self._sql["add_event"], settled(study, series, int(instances), at))
+            return bool(told)
+
+        return bool(self._transact(run))
+
+    def settle_all(self) -> None:
+        self._write("settle_all")
 
     # -- events -----------------------------------------------------------------------------
     def events(self, after_id: int = 0, limit: int = 1000) -> list[Event]:

@@ -37,6 +37,7 @@ _READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE
 _MACROS = {
     "ids": "(SELECT value AS id, key AS n FROM json_each(:ids)) k",
     "among_uids": "IN (SELECT value FROM json_each(:uids))",
+    "now": "unixepoch('now', 'subsec')",
 }
 
 

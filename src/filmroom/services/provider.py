@@ -35,7 +35,8 @@ from filmroom.dimse.negotiation import (
 )
 from filmroom.index.where import MATCHED_SEQUENCES
 from filmroom.services import outcomes, query_retrieve, storage
-from filmroom.services.move import Sending, move
+from filmroom.services.move import move
+from filmroom.services.sender import Sending
 from filmroom.services.suboperations import Transcode
 from filmroom.services.table import TABLE, Service, row_for
 

@@ -3,7 +3,7 @@
 import pytest
 
 from filmroom.config import Settings
-from filmroom.node import Storeroom
+from filmroom.storeroom import Storeroom
 
 
 @pytest.fixture

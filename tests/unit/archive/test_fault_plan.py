@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fault_plan import FILE_CALLS, INDEX_CALLS, Fault, FaultyDisk, faulty_disk
-from filmroom import node
+from filmroom import storeroom
 from filmroom.archive.errors import ArchiveError, Unavailable
 from filmroom.archive.records import Origin, Outcome, Stored
 from filmroom.blobs import spool
@@ -59,7 +59,7 @@ def fresh():
 
 
 def open_room(data):
-    room = node.Storeroom(Settings.model_validate({"data": str(data), "archive": DOORS}))
+    room = storeroom.Storeroom(Settings.model_validate({"data": str(data), "archive": DOORS}))
     room.open()
     return room
 

@@ -16,7 +16,7 @@ from filmroom.archive.records import Origin, Query
 from filmroom.archive.reindex import reindex
 from filmroom.config import Settings
 from filmroom.dicom.models import Level
-from filmroom.node import Storeroom
+from filmroom.storeroom import Storeroom
 from instances import a_data_set, an_instance, part10
 
 

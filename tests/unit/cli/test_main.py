@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from filmroom.cli.main import app, register_tools
 from filmroom.config import Settings
-from filmroom.node import Storeroom
+from filmroom.storeroom import Storeroom
 from instances import an_instance
 
 

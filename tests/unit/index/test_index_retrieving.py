@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from filmroom.archive.errors import Unavailable
@@ -154,11 +155,28 @@ def test_a_metadata_blob_lives_until_the_series_grows(index):
     index.put_series_metadata("1", "1.1", blob, revision)
     assert index.series_metadata("1", "1.1") == blob
     assert index.series_metadata("2", "1.1") is None
+    assert index.quiet_series(51.0) == [("1", "1.1")], "nobody was told that it has settled"
+    assert index.settled("1", "1.1", revision, 51.0)
     assert index.quiet_series(51.0) == []
     stored(index, "1", "1.1", [3], received_at=60.0)
     assert index.series_metadata("1", "1.1") is None
     assert index.quiet_series(55.0) == []
     assert index.quiet_series(61.0) == [("1", "1.1")]
+
+
+def test_a_series_settles_once_each_time_it_has_grown(index):
+    stored(index, "1", "1.1", [1, 2])
+    first = index.series_revision("1", "1.1")
+    assert index.settled("1", "1.1", first, 51.0)
+    assert not index.settled("1", "1.1", first, 52.0), "that was said"
+    stored(index, "1", "1.1", [3])
+    assert not index.settled("1", "1.1", first, 53.0), "it has grown meanwhile"
+    assert index.settled("1", "1.1", index.series_revision("1", "1.1"), 54.0)
+    told = [orjson.loads(e.body) for e in index.events() if e.kind == "series-settled"]
+    assert [each["instances"] for each in told] == [2, 3]
+    stored(index, "2", "2.1", [1])
+    index.settle_all()
+    assert not index.settled("2", "2.1", index.series_revision("2", "2.1"), 55.0)
 
 
 def test_a_metadata_blob_made_too_early_is_not_kept(index):

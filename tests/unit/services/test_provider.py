@@ -26,11 +26,11 @@ from filmroom.dimse.items import Role
 from filmroom.dimse.messages import CFindRequest, CMoveRequest, answer
 from filmroom.dimse.server import Server, ServerSettings
 from filmroom.pixel.errors import Undecodable
-from filmroom.services import move as moving
 from filmroom.services import query_retrieve, suboperations
-from filmroom.services.move import Sending
+from filmroom.services import sender as moving
 from filmroom.services.peers import AddressBook
 from filmroom.services.provider import Provider, Settings
+from filmroom.services.sender import Sending
 from filmroom.services.table import TABLE
 
 CT, MR, PDF = (

@@ -107,7 +107,7 @@ RETURNING id;
 UPDATE series
    SET instance_count = instance_count + :instances, size_bytes = size_bytes + :size_bytes,
        received_at = CASE WHEN received_at < :received_at THEN :received_at ELSE received_at END,
-       revision = revision + 1
+       revision = revision + 1, settled = 0
  WHERE id = :id
 RETURNING id, has_metadata;
 
@@ -271,7 +271,7 @@ ON CONFLICT (series) DO UPDATE
 -- name: quiet_series
 SELECT s.study_instance_uid, e.series_instance_uid
   FROM series e JOIN study s ON s.id = e.study
- WHERE e.has_metadata = 0 AND e.received_at < :before
+ WHERE (e.has_metadata = 0 OR e.settled = 0) AND e.received_at < :before
  ORDER BY e.id LIMIT :limit;
 
 -- name: add_quarantined

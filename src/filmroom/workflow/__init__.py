@@ -1,0 +1,1 @@
+"""What happens by itself: jobs that are remembered until they are done."""
