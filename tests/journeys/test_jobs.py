@@ -269,7 +269,7 @@ def test_a_job_whose_node_died_finishes_on_another_and_its_effect_is_there_once(
     )
     try:
         several.start()
-        first, second = several.nodes
+        first, _ = several.nodes
         data_sets = a_study(120)
         with Receiver(slow, seconds=0.05).listening() as receiver:
             with first.client() as client:

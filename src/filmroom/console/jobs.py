@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from filmroom.archive.archive import Archive
 from filmroom.archive.errors import Conflict, NotHeld, Unintelligible
-from filmroom.archive.jobs import SILENT_SECONDS, NodeSeen, State, job_as_dict, send_job
+from filmroom.archive.jobs import SILENT_SECONDS, NodeSeen, Queue, State, job_as_dict, send_job
 from filmroom.console.answers import answer, body, who
 
 MOST_LISTED = 1000
@@ -30,7 +30,9 @@ class NewSending:
 
 def routes(archive: Archive, peers: frozenset[str]) -> list[BaseRoute]:
     """The routes under /api/jobs and /api/nodes. peers: the AE titles that can be sent to."""
-    queue, cluster = archive.index.jobs, archive.index.cluster
+
+    def queue() -> Queue:
+        return archive.index.jobs
 
     async def list_jobs(request: Request) -> Response:
         """Newest first; `state` (repeatable), `before` (an id) and `limit` choose."""
@@ -40,13 +42,13 @@ def routes(archive: Archive, peers: frozenset[str]) -> list[BaseRoute]:
             before, limit = _number(asked.get("before", "0")), _number(asked.get("limit", "100"))
         except ValueError as error:
             raise Unintelligible(str(error)) from None
-        found = await asyncio.to_thread(queue.jobs, states, before, min(limit, MOST_LISTED))
+        found = await asyncio.to_thread(queue().jobs, states, before, min(limit, MOST_LISTED))
         return answer([job_as_dict(job) for job in found])
 
     async def count_jobs(request: Request) -> Response:
         """How many there are in each state, and the lanes they wait in."""
-        counts = await asyncio.to_thread(queue.counts)
-        lanes = await asyncio.to_thread(queue.lanes)
+        counts = await asyncio.to_thread(queue().counts)
+        lanes = await asyncio.to_thread(queue().lanes)
         told = {state.value: count for state, count in counts.items()}
         return answer({"states": told, "lanes": [asdict(lane) for lane in lanes]})
 
@@ -60,13 +62,13 @@ def routes(archive: Archive, peers: frozenset[str]) -> list[BaseRoute]:
         if given.peer not in peers:
             raise Unintelligible("no peer of that AE title with host and port is configured")
         job = send_job(given.peer, given.study, given.series, given.instance)
-        (id_,) = await asyncio.to_thread(queue.put, [job])
+        (id_,) = await asyncio.to_thread(queue().put, [job])
         return answer(await _found(id_), 202, {"Location": f"/api/jobs/{id_}"})
 
     async def cancel(request: Request) -> Response:
         """Do not do it, or no more of it."""
         id_ = _id(request)
-        if not await asyncio.to_thread(queue.cancel, id_, f"cancelled by {who(request).name}"):
+        if not await asyncio.to_thread(queue().cancel, id_, f"cancelled by {who(request).name}"):
             await _found(id_)
             raise Conflict("it has ended already")
         return answer(await _found(id_))
@@ -74,17 +76,19 @@ def routes(archive: Archive, peers: frozenset[str]) -> list[BaseRoute]:
     async def retry(request: Request) -> Response:
         """Try it now, whatever came of it so far."""
         id_ = _id(request)
-        if not await asyncio.to_thread(queue.retry, id_):
+        if not await asyncio.to_thread(queue().retry, id_):
             await _found(id_)
             raise Conflict("it is running, is done, or waits already")
         return answer(await _found(id_))
 
     async def list_nodes(request: Request) -> Response:
         """The nodes that share the index; one alone on its own is not listed."""
-        return answer([_node(node) for node in await asyncio.to_thread(cluster.nodes)])
+        return answer(
+            [_node(node) for node in await asyncio.to_thread(archive.index.cluster.nodes)]
+        )
 
     async def _found(id_: int) -> dict[str, Any]:
-        job = await asyncio.to_thread(queue.job, id_)
+        job = await asyncio.to_thread(queue().job, id_)
         if job is None:
             raise NotHeld("there is no such job")
         return job_as_dict(job)

@@ -113,12 +113,12 @@ def test_lanes_take_turns_and_one_that_rests_delays_no_other(index):
 
 def test_a_lane_that_answers_again_forgets_its_failures(index):
     index.jobs.put([a_job()])
-    for before in range(3):
-        asked = []
+    asked = []
+    for _ in range(3):
         index.jobs.put_back(
             take(index), {}, "dead", 0, counted=False, lane_rests=lambda n: asked.append(n) or -1.0
         )
-        assert asked == [before]
+    assert asked == [0, 1, 2]
     index.jobs.finish(take(index), {})
     assert index.jobs.lanes()[0].failures == 0
 
