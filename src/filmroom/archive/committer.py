@@ -287,7 +287,7 @@ class Committer:
         elif self._duplicates is Duplicates.REFUSE:
             job.answer = Conflict("other content is held under this SOP Instance UID")
         elif self._duplicates is Duplicates.REPLACE and _same_place(job.instance, held):
-            self._replace(job, held)
+            self._replace(job)
         elif self._quarantine.has_room(job.staged.size):
             new = job.instance
             self._quarantine.keep(job.staged, OTHER_CONTENT, job.uid, new.origin, new.received_at)
@@ -310,7 +310,7 @@ class Committer:
             self._stored(job.instance)
             job.answer = stored(job.instance, Outcome.SAME)
 
-    def _replace(self, job: Job, held: Held) -> None:
+    def _replace(self, job: Job) -> None:
         """File the new bytes beside the old; those are put away once nobody points at them."""
         location = job.instance.location
         key = self._blobs.key_for(
@@ -325,13 +325,13 @@ class Committer:
         if failure is not None:
             job.answer = failure
             return
-        self._index.replace(job.instance)
+        old_key = self._index.replace(job.instance)
         self._stored(job.instance)
         job.answer = stored(job.instance, Outcome.REPLACED)
         try:
-            self._quarantine.keep_sealed(held.key, REPLACED, job.instance)
+            self._quarantine.keep_sealed(old_key, REPLACED, job.instance)
         except ArchiveError as error:
-            extra = {"key": held.key, "detail": error.detail}
+            extra = {"key": old_key, "detail": error.detail}
             log.warning("a replaced file was not put into quarantine", extra=extra)
 
     # -- quarantine ------------------------------------------------------------------------------

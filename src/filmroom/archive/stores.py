@@ -130,8 +130,11 @@ class Index(Protocol):
         """
         ...
 
-    def replace(self, instance: NewInstance) -> None:
-        """Point a held SOP Instance UID at new bytes, in one synced transaction."""
+    def replace(self, instance: NewInstance) -> str:
+        """Point a held SOP Instance UID at new bytes, in one synced transaction.
+
+        Returns the key it pointed at until then, which another node may have put there just now.
+        """
         ...
 
     # -- finding ----------------------------------------------------------------------

@@ -122,15 +122,15 @@ class SqlIndex:
             self._memory.publish(adding.learnt)
         return added
 
-    def replace(self, instance: NewInstance) -> None:
+    def replace(self, instance: NewInstance) -> str:
         """Raises NotHeld when there is no such SOP Instance UID."""
 
-        def run(tx: Transaction) -> None:
+        def run(tx: Transaction) -> str:
             uid = instance.instance.uid
             rows = tx.rows(self._sql["instance_to_replace"], {"uid": uid})
             if not rows:
                 raise NotHeld("no such instance")
-            series, size, study, series_uid, study_uid = rows[0]
+            series, size, old_key, study, series_uid, study_uid = rows[0]
             row = instance_row(instance, series)
             row["key"] = packing.pack_key(instance.location.key, study_uid, series_uid, uid)
             growth = {
@@ -150,10 +150,11 @@ class SqlIndex:
             if "events_begin" in self._sql:
                 tx.rows(self._sql["events_begin"])
             tx.rows(self._sql["add_event"], replaced(instance))
+            return packing.unpack_key(old_key, study_uid, series_uid, uid)
 
         with self._adding:
             self._memory.clear()
-            self._transact(run)
+            return str(self._transact(run))
 
     def _transact(self, run: Callable[[Transaction], T]) -> T:
         """Run a transaction, again if it met another one."""

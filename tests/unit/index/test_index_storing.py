@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -246,3 +247,19 @@ def test_two_adders_make_a_patient_once(index, index_url):
     assert sum(f.patient_series for f in patients) == 8
     assert sum(f.patient_studies for f in patients) == 4
     assert len(index.events()) == 72 + sum(e.kind == "patient-mismatch" for e in index.events())
+
+
+def test_whoever_replaces_is_told_what_was_there_until_then(index_url):
+    """Two nodes that replace one instance: each puts away what it has really replaced."""
+    one, other = open_index(index_url), open_index(index_url)
+    new = an_instance()
+    one.add([new])
+    keys = [new.location.key]
+    for n, index in enumerate((one, other, one)):
+        key = new.location.key.replace(".dcm", f"-0000000{n}.dcm")
+        replaced = index.replace(replace(new, location=replace(new.location, key=key)))
+        assert replaced == keys[-1]
+        keys.append(key)
+    assert other.instance(new.instance.uid).location.key == keys[-1]
+    for index in (one, other):
+        index.close()

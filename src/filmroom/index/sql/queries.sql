@@ -138,10 +138,16 @@ DELETE FROM event WHERE id <= :up_to_id;
 -- name: trim_events
 DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - :keep;
 
--- name: instance_to_replace
-SELECT i.series, i.size_bytes, e.study, e.series_instance_uid, s.study_instance_uid
+-- name: instance_to_replace.sqlite
+SELECT i.series, i.size_bytes, i.key, e.study, e.series_instance_uid, s.study_instance_uid
   FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
  WHERE i.sop_instance_uid = :uid;
+
+-- name: instance_to_replace.postgres
+SELECT i.series, i.size_bytes, i.key, e.study, e.series_instance_uid, s.study_instance_uid
+  FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
+ WHERE i.sop_instance_uid = :uid
+   FOR UPDATE OF i;
 
 -- name: replace_instance
 UPDATE instance
