@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from importlib.resources import files
 from typing import Any, Protocol
 
+from filmroom.index.telling import Callback
+
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -61,6 +63,15 @@ class Transaction(Protocol):
         """Run several statements without parameters."""
         ...
 
+    def notify(self, topic: str, payload: str = "") -> None:
+        """Tell all nodes' listeners, ours too, when this has become durable.
+
+        For what is rare: servers let one transaction at a time commit that tells something.
+        Whoever must not miss it looks now and then besides: it may get lost on the way.
+        ValueError when it is too long (telling.LONGEST_BYTES).
+        """
+        ...
+
 
 class Engine(Protocol):
     """A database."""
@@ -68,6 +79,11 @@ class Engine(Protocol):
     embedded: bool
     dialect: Dialect
     statements: Mapping[str, str]
+
+    @property
+    def in_touch(self) -> bool:
+        """Whether all that other processes tell now is heard by those who listen here."""
+        ...
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Run one statement that only reads."""
@@ -83,6 +99,14 @@ class Engine(Protocol):
 
     def write(self) -> AbstractContextManager[Transaction]:
         """A transaction, synced to disk when the block ends without an exception."""
+        ...
+
+    def listen(self, callback: Callback) -> None:
+        """Call it with topic and payload of all that any node tells from now on, ours too.
+
+        On a thread of the engine, one call after the other. After an interruption the topic is
+        telling.LOST_TOUCH: something may have been missed.
+        """
         ...
 
     def settle_in(self) -> None:

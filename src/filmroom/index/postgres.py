@@ -18,9 +18,12 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from filmroom.archive.errors import Unavailable
 from filmroom.index.engine import Dialect, Parameters, Row, Transaction, TryAgain, load_statements
+from filmroom.index.postgres_listening import Ear
+from filmroom.index.telling import Callback, spelt
 
 CONNECTIONS = 16
 PATIENCE_SECONDS = 10.0
+CHANNEL = "filmroom"
 _MACROS = {
     "ids": "unnest(:ids::bigint[]) WITH ORDINALITY AS k (id, n)",
     "among_uids": "= ANY(:uids::text[])",
@@ -79,6 +82,9 @@ class _Statements:
     def script(self, sql: str) -> None:
         self._connection.execute(sql.encode())
 
+    def notify(self, topic: str, payload: str = "") -> None:
+        self.rows("SELECT pg_notify(?, ?)", (CHANNEL, spelt(topic, payload)))
+
 
 class Postgres:
     """One database on a server."""
@@ -89,6 +95,7 @@ class Postgres:
     def __init__(self, url: str) -> None:
         """Raises Unavailable when the server does not answer."""
         self.statements: Mapping[str, str] = load_statements("postgres", _MACROS)
+        self._ear = Ear(url, CHANNEL)
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             min_size=1,
@@ -136,10 +143,18 @@ class Postgres:
                         self._pool.check()
                 raise
 
+    @property
+    def in_touch(self) -> bool:
+        return self._ear.in_touch
+
+    def listen(self, callback: Callback) -> None:
+        self._ear.listen(callback)
+
     def settle_in(self) -> None:
         """Nothing: the server keeps its own logs."""
 
     def close(self) -> None:
+        self._ear.close()
         self._pool.close()
 
 
