@@ -19,7 +19,15 @@ ANYBODY = json.dumps(["echo", "store", "query", "retrieve"])
 class Several:
     """`count` nodes that share index, objects and the DICOM port; each has its own web port."""
 
-    def __init__(self, folder: Path, index_url: str, blobs_url: str, count: int = 2) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        index_url: str,
+        blobs_url: str,
+        count: int = 2,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.index_url = index_url
         self.blobs_url = blobs_url
         self.dimse_port = free_port()
         self._environment = {
@@ -29,6 +37,7 @@ class Several:
             "FILMROOM__BLOBS__SECRET_KEY": SECRET_KEY,
             "FILMROOM__DIMSE__SHARE_PORT": "true",
             "FILMROOM__DIMSE__UNKNOWN_PEERS": ANYBODY,
+            **(environment or {}),
         }
         self.nodes = [self._node(folder / f"node{n}") for n in range(count)]
 

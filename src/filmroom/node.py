@@ -258,6 +258,7 @@ class Node:
     async def start(self) -> None:
         """Open all doors; returns when both answer. Raises OSError for a port in use."""
         self.room.open()
+        await asyncio.to_thread(self.room.index.listen, self._heard)
         self._settler.start()
         self._scrubber.start()
         await asyncio.to_thread(self._book.warm)
@@ -294,6 +295,13 @@ class Node:
         self._scrubber.stop()
         self._pool.close()
         self.room.close()
+
+    def _heard(self, topic: str, payload: str) -> None:
+        """Another node, or we ourselves, have told something."""
+        self.room.archive.retriever.heard(topic, payload)
+        self._scrubber.heard(topic)
+        if self._app is not None:
+            self._app.sign_in.heard(topic)
 
     def _scrub(self, scrubber: Scrubber) -> Scrub:
         settings, room = self.settings, self.room

@@ -105,7 +105,7 @@ class Engine(Protocol):
         """Call it with topic and payload of all that any node tells from now on, ours too.
 
         On a thread of the engine, one call after the other. After an interruption the topic is
-        telling.LOST_TOUCH: something may have been missed.
+        News.LOST_TOUCH: something may have been missed.
         """
         ...
 

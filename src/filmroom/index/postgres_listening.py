@@ -1,7 +1,7 @@
 """Hearing what other nodes tell: a connection of its own that waits for NOTIFY.
 
 When it is lost it is made anew, with growing pauses; what was told meanwhile nobody says again,
-so that the listeners then hear LOST_TOUCH and look for themselves. A connection that went silent
+so that the listeners then hear `News.LOST_TOUCH` and look for themselves. One that went silent
 without a word is noticed by TCP keepalives.
 """
 
@@ -17,7 +17,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from filmroom.index.telling import LOST_TOUCH, Callback, Listeners, read
+from filmroom.archive.news import News
+from filmroom.index.telling import Callback, Listeners, read
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Ear:
                     pause = FIRST_PAUSE_SECONDS
                     if is_again:
                         log.info("what other nodes tell is heard again")
-                        self._listeners.tell(LOST_TOUCH, "")
+                        self._listeners.tell(News.LOST_TOUCH, "")
                     self._hear(connection)
             except (psycopg.Error, OSError) as error:
                 self.in_touch = False

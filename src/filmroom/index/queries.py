@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from filmroom.archive.errors import NotHeld, Unavailable
+from filmroom.archive.news import News
 from filmroom.archive.records import (
     Credential,
     Found,
@@ -42,6 +43,7 @@ from filmroom.index.gathering import Gathering
 from filmroom.index.integrity import SqlIntegrity
 from filmroom.index.migrate import migrate
 from filmroom.index.selecting import Selecting
+from filmroom.index.telling import Callback
 
 ATTEMPTS = 8  # of a transaction that meets others
 _FEW = 8  # rows that are fetched one by one sooner than gathered
@@ -156,6 +158,7 @@ class SqlIndex:
             if "events_begin" in self._sql:
                 tx.rows(self._sql["events_begin"])
             tx.rows(self._sql["add_event"], replaced(instance))
+            tx.notify(News.REPLACED, uid)
 
         with self._adding:
             self._memory.clear()
@@ -303,10 +306,11 @@ class SqlIndex:
         return [_user(row) for row in self._rows("users")]
 
     def put_user(self, user: User) -> None:
-        self._write("put_user", **{**asdict(user), "disabled": int(user.disabled)})
+        row = {**asdict(user), "disabled": int(user.disabled)}
+        self._write_told(News.ACCOUNTS, "put_user", **row)
 
     def forget_user(self, name: str) -> None:
-        self._write("forget_user", name=name)
+        self._write_told(News.ACCOUNTS, "forget_user", name=name)
 
     def credential(self, digest: bytes) -> Credential | None:
         rows = self._rows("credential", digest=digest)
@@ -322,10 +326,10 @@ class SqlIndex:
         self._write("renew_credential", digest=digest, expires_at=expires_at)
 
     def forget_credential(self, digest: bytes) -> None:
-        self._write("forget_credential", digest=digest)
+        self._write_told(News.CREDENTIALS, "forget_credential", digest=digest)
 
     def forget_credentials_of(self, name: str, kind: str) -> None:
-        self._write("forget_credentials_of", name=name, kind=kind)
+        self._write_told(News.CREDENTIALS, "forget_credentials_of", name=name, kind=kind)
 
     # -- the whole ----------------------------------------------------------------------------
     def statistics(self) -> Statistics:
@@ -367,6 +371,13 @@ class SqlIndex:
             self._memory.clear()
             self._transact(lambda tx: tx.script(self._sql["clear"]))
 
+    @property
+    def in_touch(self) -> bool:
+        return self._engine.in_touch
+
+    def listen(self, callback: Callback) -> None:
+        self._engine.listen(callback)
+
     def ping(self) -> None:
         self._rows("ping")
 
@@ -378,6 +389,15 @@ class SqlIndex:
 
     def _write(self, statement: str, **parameters: Any) -> list[Row]:
         return self._transact(lambda tx: tx.rows(self._sql[statement], parameters))
+
+    def _write_told(self, news: News, statement: str, **parameters: Any) -> None:
+        """No node shall go on believing what it remembers."""
+
+        def run(tx: Transaction) -> None:
+            tx.rows(self._sql[statement], parameters)
+            tx.notify(news)
+
+        self._transact(run)
 
 
 def _handle(row: Row) -> Handle:

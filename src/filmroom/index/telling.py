@@ -16,7 +16,6 @@ log = logging.getLogger(__name__)
 Callback = Callable[[str, str], None]  # topic, payload
 Message = tuple[str, str]
 
-LOST_TOUCH = "lost-touch"  # the topic when something may have been missed: look for yourself
 LONGEST_BYTES = 7999  # of "topic:payload" (PostgreSQL: NOTIFY)
 
 

@@ -9,8 +9,8 @@ import time
 import psycopg
 import pytest
 
+from filmroom.archive.news import News
 from filmroom.index.queries import open_index
-from filmroom.index.telling import LOST_TOUCH
 
 SOON = 10.0
 
@@ -161,7 +161,7 @@ def test_a_lost_connection_is_made_anew_and_said(shared):
     heard = Heard(index)
     for n in range(2):
         end_listening(connection)
-        assert heard.next() == (LOST_TOUCH, "")
+        assert heard.next() == (News.LOST_TOUCH, "")
         assert index._engine.in_touch
         tell(index, ("a", str(n)))
         assert heard.next() == ("a", str(n))
@@ -180,5 +180,5 @@ def test_while_the_server_is_away_it_is_out_of_touch_and_comes_back(shared, post
         assert not index._engine.in_touch
     finally:
         postgres.start()
-    assert heard.next() == (LOST_TOUCH, "")
+    assert heard.next() == (News.LOST_TOUCH, "")
     index.close()
