@@ -115,7 +115,7 @@ class Storeroom:
         self._mark = Mark(data / "running")
         self._is_whole = True  # the index speaks of all files
         self._reindexed: Report | None = None
-        self.index = open_index(settings.index_url)
+        self.index = open_index(settings.index_place)
         self.blobs = open_blobs(
             settings.blobs, settings.blobs_folder, min_free_bytes=settings.archive.min_free_bytes
         )

@@ -130,7 +130,7 @@ def restore(
 
 # -- parts -------------------------------------------------------------------------------------
 def _index_path(settings: Settings) -> Path:
-    parts = urlsplit(settings.index_url)
+    parts = urlsplit(settings.index_place.url)
     if parts.scheme != "sqlite" or settings.blobs.store is not None:
         raise fail(
             "this is for an index on SQLite with files; PostgreSQL and object stores are backed up "

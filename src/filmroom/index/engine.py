@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Protocol
 
@@ -20,6 +21,16 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 
 _NAME = re.compile(r"^-- name: ([a-z_]+)(?:\.([a-z]+))?$", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an index is. All but the URL is for PostgreSQL."""
+
+    url: str  # sqlite:///absolute/path or postgresql://…
+    namespace: str = ""  # the schema of its tables; "": as the server's search_path says
+    pooler: bool = False  # the URL leads to a pooler that keeps no session between transactions
+    listen_url: str = ""  # a way past the pooler
 
 
 class Dialect(Protocol):
@@ -106,6 +117,13 @@ class Engine(Protocol):
 
         On a thread of the engine, one call after the other. After an interruption the topic is
         News.LOST_TOUCH: something may have been missed.
+        """
+        ...
+
+    def enter(self, transaction: Transaction) -> None:
+        """Before the schema is changed: let what is made be made where it belongs.
+
+        One process at a time, until the transaction ends. Raises Refused when that may not be.
         """
         ...
 

@@ -37,7 +37,7 @@ from filmroom.archive.records import (
 from filmroom.dicom.models import Level
 from filmroom.index import packing, values
 from filmroom.index.adding import Adding, Memory, instance_row, origin_json, replaced
-from filmroom.index.engine import Engine, Row, Transaction, TryAgain
+from filmroom.index.engine import Engine, Place, Row, Transaction, TryAgain
 from filmroom.index.finding import Planner, key_blocks
 from filmroom.index.gathering import Gathering
 from filmroom.index.integrity import SqlIntegrity
@@ -64,12 +64,12 @@ class Event:
     created_at: float
 
 
-def open_index(url: str) -> SqlIndex:
-    """The index at `sqlite:///absolute/path` or `postgresql://…`, its schema up to date.
+def open_index(place: Place | str) -> SqlIndex:
+    """The index at that place, or at its URL, with its schema up to date.
 
-    Raises Unavailable, migrate.SchemaTooNew, or ValueError for another kind of URL.
+    Raises Unavailable, Refused (migrate.SchemaTooNew), or ValueError for another kind of URL.
     """
-    engine = _engine(url)
+    engine = _engine(place if isinstance(place, Place) else Place(place))
     try:
         migrate(engine)
         engine.settle_in()
@@ -79,8 +79,8 @@ def open_index(url: str) -> SqlIndex:
     return SqlIndex(engine)
 
 
-def _engine(url: str) -> Engine:
-    parts = urlsplit(url)
+def _engine(place: Place) -> Engine:
+    parts = urlsplit(place.url)
     if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/"):
         from filmroom.index.sqlite import Sqlite
 
@@ -88,7 +88,7 @@ def _engine(url: str) -> Engine:
     if parts.scheme in ("postgresql", "postgres"):
         from filmroom.index.postgres import Postgres
 
-        return Postgres(url)
+        return Postgres(place)
     raise ValueError("the index is sqlite:///absolute/path or postgresql://…")
 
 

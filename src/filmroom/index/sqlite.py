@@ -179,6 +179,9 @@ class Sqlite:
     def listen(self, callback: Callback) -> None:
         self._told.listen(callback)
 
+    def enter(self, transaction: Transaction) -> None:
+        """Nothing: the file is its place, and has one writer."""
+
     def settle_in(self) -> None:
         """Give the write-ahead log its size before it is needed.
 
