@@ -27,6 +27,7 @@ class Several:
         count: int = 2,
         environment: dict[str, str] | None = None,
     ) -> None:
+        self.index_url = index_url
         self.blobs_url = blobs_url
         self.dimse_port = free_port()
         self._environment = {

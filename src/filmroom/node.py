@@ -19,6 +19,7 @@ from filmroom.archive.convert import data_set_as
 from filmroom.archive.errors import ArchiveError
 from filmroom.archive.jobs import SEND
 from filmroom.archive.metadata import Settler
+from filmroom.archive.news import News
 from filmroom.archive.records import Handle, Origin
 from filmroom.archive.scrub import Scrub
 from filmroom.archive.scrubber import Scrubber
@@ -120,6 +121,7 @@ class Node:
     async def start(self) -> None:
         """Open all doors; returns when both answer. Raises OSError for a port in use."""
         self.room.open()
+        await asyncio.to_thread(self.room.index.listen, self._heard)
         self._settler.start()
         self._scrubber.start()
         if not self.room.index.embedded:
@@ -164,6 +166,15 @@ class Node:
         self._scrubber.stop()
         self._pool.close()
         self.room.close()
+
+    def _heard(self, topic: str, payload: str) -> None:
+        """Another node, or we ourselves, have told something."""
+        self.room.archive.retriever.heard(topic, payload)
+        self._scrubber.heard(topic)
+        if topic in (News.JOBS, News.LOST_TOUCH):
+            self._workers.wake()
+        if self._app is not None:
+            self._app.sign_in.heard(topic)
 
     def _scrub(self, scrubber: Scrubber) -> Scrub:
         settings, room = self.settings, self.room

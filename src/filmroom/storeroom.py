@@ -95,7 +95,7 @@ class Storeroom:
         self._is_whole = True  # the index speaks of all files
         self._reindexed: Report | None = None
         self.heed: Callable[[NewInstance], None] = lambda instance: None  # told of what is stored
-        self.index = open_index(settings.index_url)
+        self.index = open_index(settings.index_place)
         alone = self.index.embedded
         self.name = "this node" if alone else f"{socket.gethostname()}-{node_of(data)}"
         self.blobs = open_blobs(

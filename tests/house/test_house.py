@@ -27,6 +27,7 @@ CATCH_ALL = {
     "archive/committer.py",
     "archive/metadata.py",
     "archive/scrubber.py",
+    "index/telling.py",
     "pixel/pool.py",
     "pixel/worker.py",
     "node.py",

@@ -23,6 +23,7 @@ from filmroom.archive.examine import INFLATED_BYTES
 from filmroom.archive.inflated import Inflated, InflatedShelf
 from filmroom.archive.kept import Kept
 from filmroom.archive.metadata import Metadata, MetadataShelf, header_json
+from filmroom.archive.news import News
 from filmroom.archive.records import Handle, Selection
 from filmroom.archive.selected import Selected, select
 from filmroom.archive.soundness import is_passing
@@ -187,6 +188,17 @@ class Retriever:
         self.trust += 1
         self._inflated = InflatedShelf(self._blobs)
         self.forget(sop_instance_uid)
+
+    def heard(self, topic: str, payload: str) -> None:
+        """What a node has told: see news.News. From any thread."""
+        match topic:
+            case News.REPLACED | News.RESTORED:
+                self.forget(payload)
+            case News.MARKED:
+                self.distrust(payload)
+            case News.LOST_TOUCH:
+                self._forgotten += 1
+                self._handles.clear()
 
     # -- bytes -------------------------------------------------------------------------------
     def open(self, handle: Handle) -> OpenFile:

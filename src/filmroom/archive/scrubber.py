@@ -1,7 +1,7 @@
 """A thread that looks after the files while the server runs.
 
 It reads all of them again every so often, a few seconds at a time; looks at once at a file
-that somebody could not read; and notices what others have marked as damaged.
+that somebody could not read; and notices what others have marked as damaged, if nobody told.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 
 from filmroom import observe
 from filmroom.archive.errors import ArchiveError
+from filmroom.archive.news import News
 from filmroom.archive.records import Damage, Handle
 from filmroom.archive.scrub import Events, Progress, Report, Scrub
 from filmroom.archive.soundness import Pace, Stopped
@@ -22,7 +23,8 @@ from filmroom.archive.stores import Clock, Index
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 1.0  # until what others have marked is not served any more
+TICK_SECONDS = 1.0  # until what others have marked is not served any more, where they do not tell
+NET_SECONDS = 30.0  # where they do: what was told may have been lost
 SLICE_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0  # between two looks whether a pass is due
 AGAIN_SECONDS = 3600.0  # between two looks at what is marked
@@ -106,6 +108,11 @@ class Scrubber(Events):
         log.error("a stored file could not be read", extra=extra)
         self._suspects.put(handle)
 
+    def heard(self, topic: str) -> None:
+        """What a node has told: when something was missed, look at once."""
+        if topic == News.LOST_TOUCH:
+            self._watched_at = 0.0
+
     # -- the thread ----------------------------------------------------------------------------
     def _run(self) -> None:
         pause = 0.0
@@ -127,7 +134,8 @@ class Scrubber(Events):
 
     def _watch(self) -> None:
         """Forget what is remembered of instances that others have marked."""
-        if time.monotonic() < self._watched_at + TICK_SECONDS:
+        rest = NET_SECONDS if self._index.in_touch else TICK_SECONDS
+        if time.monotonic() < self._watched_at + rest:
             return
         self._watched_at = time.monotonic()
         while marked := self._index.integrity.marked(self._last_mark):

@@ -8,7 +8,7 @@ is raised as `archive.errors.Unavailable`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from filmroom.archive.jobs import Cluster, Queue
@@ -269,6 +269,19 @@ class Index(Protocol):
 
     def clear(self) -> None:
         """Forget all studies (reindex); accounts and quarantine stay."""
+        ...
+
+    # -- what other nodes tell -------------------------------------------------------------
+    @property
+    def in_touch(self) -> bool:
+        """Whether all that other processes tell now is heard by those who listen here."""
+        ...
+
+    def listen(self, callback: Callable[[str, str], None]) -> None:
+        """Call it with topic (news.News) and payload of all that is told, by us too.
+
+        On a thread of the index, soon after the change; short callbacks, please.
+        """
         ...
 
     def ping(self) -> None:

@@ -133,7 +133,7 @@ def _hold_jobs(settings: Settings) -> None:
     """What waited when the backup was made is for a person to decide: was it not done since?"""
     from filmroom.index.queries import open_index
 
-    index = open_index(settings.index_url)
+    index = open_index(settings.index_place)
     try:
         index.jobs.cancel_all("it was waiting when the backup was made; `filmroom jobs retry`")
     finally:
@@ -142,7 +142,7 @@ def _hold_jobs(settings: Settings) -> None:
 
 # -- parts -------------------------------------------------------------------------------------
 def _index_path(settings: Settings) -> Path:
-    parts = urlsplit(settings.index_url)
+    parts = urlsplit(settings.index_place.url)
     if parts.scheme != "sqlite" or settings.blobs.store is not None:
         raise fail(
             "this is for an index on SQLite with files; PostgreSQL and object stores are backed up "

@@ -72,7 +72,7 @@ def index_of(settings: Settings) -> Iterator[Index]:
     if not settings.index.url and not settings.data.is_dir():
         raise fail(f"there is no data folder {settings.data}; give it with --data")
     try:
-        index = open_index(settings.index_url)
+        index = open_index(settings.index_place)
         try:
             yield index
         finally:

@@ -51,7 +51,7 @@ def migrate_archive(
     """
     old = settings_from(config, data).settings
     new = settings_from(to, None).settings
-    if old.index_url == new.index_url or (old.blobs.url, old.blobs_folder.resolve()) == (
+    if _same_index(old, new) or (old.blobs.url, old.blobs_folder.resolve()) == (
         new.blobs.url,
         new.blobs_folder.resolve(),
     ):
@@ -81,6 +81,12 @@ def migrate_archive(
         except ArchiveError as error:
             raise fail(f"{error.message}; run it again to go on") from None
     _finish(report, as_json)
+
+
+def _same_index(old: Settings, new: Settings) -> bool:
+    """However the way there is: past a pooler, or through it."""
+    one, other = old.index_place, new.index_place
+    return (one.url, one.namespace) == (other.url, other.namespace)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from filmroom.archive.access import DIMSE_ACTIONS, Action
 from filmroom.archive.records import ANY_AE_TITLE, Peer
 from filmroom.dicom.vrs import is_ae_title
+from filmroom.index.engine import Place
+from filmroom.index.namespace import SPELLING
 from filmroom.security.settings import HttpSettings, Port, Section, SecuritySettings
 
 PEER_RIGHTS = (Action.ECHO, Action.STORE, Action.QUERY, Action.RETRIEVE)
@@ -109,6 +111,21 @@ class IndexSettings(Section):
         "folder.",
         json_schema_extra={"secret": True},
     )
+    namespace: str = Field(
+        default="",
+        description="PostgreSQL: the schema of our tables, made if it is missing; so that several "
+        "archives can share a database. Empty: as the server's `search_path` says.",
+    )
+    pooler: bool = Field(
+        default=False,
+        description="PostgreSQL: the URL leads to a pooler in transaction mode (PgBouncer).",
+    )
+    listen_url: str = Field(
+        default="",
+        description="PostgreSQL: `postgresql://…` past the pooler, to hear at once what other "
+        "nodes have changed; else it takes some seconds.",
+        json_schema_extra={"secret": True},
+    )
 
     @field_validator("url")
     @classmethod
@@ -116,6 +133,30 @@ class IndexSettings(Section):
         if text and not text.startswith(("sqlite:///", "postgresql://")):
             raise ValueError("must begin with sqlite:/// or postgresql://")
         return text
+
+    @field_validator("listen_url")
+    @classmethod
+    def _listen_url(cls, text: str) -> str:
+        if text and not text.startswith("postgresql://"):
+            raise ValueError("must begin with postgresql://")
+        return text
+
+    @field_validator("namespace")
+    @classmethod
+    def _namespace(cls, text: str) -> str:
+        if text and not SPELLING.fullmatch(text):
+            raise ValueError(
+                "has up to 63 of a-z, 0-9 and _, begins with no digit, and not with pg_"
+            )
+        return text
+
+    @model_validator(mode="after")
+    def _of_postgresql(self) -> IndexSettings:
+        if not self.url.startswith("postgresql:"):
+            for name in ("namespace", "pooler", "listen_url"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} is for an index on PostgreSQL")
+        return self
 
 
 class BlobSettings(Section):
@@ -356,9 +397,11 @@ class Settings(Section):
         return self
 
     @property
-    def index_url(self) -> str:
+    def index_place(self) -> Place:
         """Where the index is: as configured, or inside the data folder."""
-        return self.index.url or f"sqlite:///{self.data.absolute() / 'index.sqlite'}"
+        index = self.index
+        url = index.url or f"sqlite:///{self.data.absolute() / 'index.sqlite'}"
+        return Place(url, index.namespace, index.pooler, index.listen_url)
 
     @property
     def blobs_folder(self) -> Path:

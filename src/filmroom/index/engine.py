@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Protocol
+
+from filmroom.index.telling import Callback
 
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -19,6 +22,16 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 _FILES = ("queries.sql", "jobs.sql")
 _NAME = re.compile(r"^-- name: ([a-z_]+)(?:\.([a-z]+))?$", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an index is. All but the URL is for PostgreSQL."""
+
+    url: str  # sqlite:///absolute/path or postgresql://…
+    namespace: str = ""  # the schema of its tables; "": as the server's search_path says
+    pooler: bool = False  # the URL leads to a pooler that keeps no session between transactions
+    listen_url: str = ""  # a way past the pooler
 
 
 class Dialect(Protocol):
@@ -62,6 +75,15 @@ class Transaction(Protocol):
         """Run several statements without parameters."""
         ...
 
+    def notify(self, topic: str, payload: str = "") -> None:
+        """Tell all nodes' listeners, ours too, when this has become durable.
+
+        For what is rare: servers let one transaction at a time commit that tells something.
+        Whoever must not miss it looks now and then besides: it may get lost on the way.
+        ValueError when it is too long (telling.LONGEST_BYTES).
+        """
+        ...
+
 
 class Engine(Protocol):
     """A database."""
@@ -69,6 +91,11 @@ class Engine(Protocol):
     embedded: bool
     dialect: Dialect
     statements: Mapping[str, str]
+
+    @property
+    def in_touch(self) -> bool:
+        """Whether all that other processes tell now is heard by those who listen here."""
+        ...
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Run one statement that only reads."""
@@ -84,6 +111,21 @@ class Engine(Protocol):
 
     def write(self) -> AbstractContextManager[Transaction]:
         """A transaction, synced to disk when the block ends without an exception."""
+        ...
+
+    def listen(self, callback: Callback) -> None:
+        """Call it with topic and payload of all that any node tells from now on, ours too.
+
+        On a thread of the engine, one call after the other. After an interruption the topic is
+        News.LOST_TOUCH: something may have been missed.
+        """
+        ...
+
+    def enter(self, transaction: Transaction) -> None:
+        """Before the schema is changed: let what is made be made where it belongs.
+
+        One process at a time, until the transaction ends. Raises Refused when that may not be.
+        """
         ...
 
     def settle_in(self) -> None:

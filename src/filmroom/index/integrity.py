@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from filmroom.archive.news import News
 from filmroom.archive.records import Damage, Damaged, Filed, Handle, Location, Selection
 from filmroom.index import packing
 from filmroom.index.engine import Engine, Transaction
@@ -44,6 +45,7 @@ class SqlIntegrity:
             marked = tx.rows(self._sql["mark_damaged"], row)
             if marked:
                 self._changed(tx, uid)
+                tx.notify(News.MARKED, uid)
             return bool(marked)
 
         return bool(self._transact(run))
@@ -53,6 +55,7 @@ class SqlIntegrity:
             gone = tx.rows(self._sql["unmark_damaged"], {"uid": sop_instance_uid})
             if gone:
                 self._changed(tx, sop_instance_uid)
+                tx.notify(News.RESTORED, sop_instance_uid)
             return bool(gone)
 
         return bool(self._transact(run))

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from filmroom.archive.jobs import Event, Job, Lane, NewJob, NodeSeen, State
+from filmroom.archive.news import News
 from filmroom.index import values
 from filmroom.index.engine import Engine, Row, Transaction
 
@@ -50,6 +51,8 @@ class SqlQueue:
             }
             put = tx.rows(self._sql["put_job"], row) or tx.rows(self._sql["waiting_job"], named)
             ids.append(int(put[0][0]))
+        if jobs:
+            tx.notify(News.JOBS)
         return ids
 
     def feed(
@@ -190,6 +193,7 @@ class SqlQueue:
             for (lane,) in lanes:
                 tx.rows(self._sql["put_lane"], {"lane": lane})
                 tx.rows(self._sql["wake_lane"], {"lane": lane})
+                tx.notify(News.JOBS)
             return bool(lanes)
 
         return bool(self._transact(run))

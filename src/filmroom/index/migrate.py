@@ -17,6 +17,7 @@ from filmroom.archive.errors import Refused
 from filmroom.index.engine import Engine
 
 _STEP = re.compile(r"(\d{3})_((?:pre_|post_)?[a-z0-9_]+)\.(sqlite|postgres)\.sql\Z")
+_TABLE = re.compile(r"^\s*CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 _VERSIONS = """CREATE TABLE IF NOT EXISTS schema_version (
   number integer PRIMARY KEY, name text NOT NULL
 )"""
@@ -51,6 +52,12 @@ def steps(dialect: str) -> tuple[Step, ...]:
     return tuple(sorted(found, key=lambda step: step.number))
 
 
+def tables(dialect: str) -> frozenset[str]:
+    """The names of all tables that the steps make."""
+    made = (_TABLE.findall(sql) for sql in (_VERSIONS, *(step.sql for step in steps(dialect))))
+    return frozenset(name for names in made for name in names)
+
+
 def migrate(engine: Engine, *, post: bool | None = None) -> list[str]:
     """Apply what is missing, in one transaction; returns the names of the steps applied.
 
@@ -62,8 +69,7 @@ def migrate(engine: Engine, *, post: bool | None = None) -> list[str]:
     known = steps(engine.dialect.name)
     applied = []
     with engine.write() as tx:
-        if "lock_schema" in engine.statements:
-            tx.rows(engine.statements["lock_schema"])
+        engine.enter(tx)
         tx.script(_VERSIONS)
         present = {row[0] for row in tx.rows("SELECT number FROM schema_version")}
         if newer := present - {step.number for step in known}:

@@ -2,6 +2,9 @@
 
 Transactions run READ COMMITTED; the unique indexes decide who was first. executemany
 goes out pipelined, so a batch costs a few round trips and not one for each row.
+
+Behind a pooler in transaction mode nothing is left to the session: no prepared statements, no
+settings, no LISTEN. Other nodes are then heard over `Place.listen_url`, or not at all.
 """
 
 from __future__ import annotations
@@ -16,8 +19,20 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from filmroom.archive.errors import Unavailable
-from filmroom.index.engine import Dialect, Parameters, Row, Transaction, TryAgain, load_statements
+from filmroom.archive.errors import Refused, Unavailable
+from filmroom.index.engine import (
+    Dialect,
+    Parameters,
+    Place,
+    Row,
+    Transaction,
+    TryAgain,
+    load_statements,
+)
+from filmroom.index.migrate import tables
+from filmroom.index.namespace import Namespace
+from filmroom.index.postgres_listening import Ear
+from filmroom.index.telling import Callback, InProcess, Message, read, spelt
 
 CONNECTIONS = 16
 PATIENCE_SECONDS = 10.0
@@ -26,6 +41,8 @@ _MACROS = {
     "among_uids": "= ANY(:uids::text[])",
     "now": "extract(epoch FROM clock_timestamp())::float8",
 }
+_DIRECT: dict[str, Any] = {"autocommit": True, "application_name": "filmroom"}
+_POOLED: dict[str, Any] = {**_DIRECT, "prepare_threshold": None}
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 _MET_ANOTHER = (errors.DeadlockDetected, errors.SerializationFailure, errors.UniqueViolation)
 
@@ -57,28 +74,36 @@ class PostgresDialect:
 class _Statements:
     """Statements on one connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, namespace: Namespace) -> None:
         self._connection = connection
+        self._namespace = namespace
+        self.told: dict[Message, None] = {}
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        cursor = self._connection.execute(_placed(sql), parameters or None)
+        cursor = self._connection.execute(_placed(self._namespace, sql), parameters or None)
         return cursor.fetchall() if cursor.description else []
 
     def many(self, sql: str, parameters: Sequence[Parameters]) -> list[Row]:
         if len(parameters) == 1:
             return self.rows(sql, parameters[0])
         with self._connection.cursor() as cursor:
+            placed = _placed(self._namespace, sql)
             if "RETURNING" not in sql:
-                cursor.executemany(_placed(sql), parameters)
+                cursor.executemany(placed, parameters)
                 return []
-            cursor.executemany(_placed(sql), parameters, returning=True)
+            cursor.executemany(placed, parameters, returning=True)
             found = cursor.fetchall()
             while cursor.nextset():
                 found += cursor.fetchall()
             return found
 
     def script(self, sql: str) -> None:
-        self._connection.execute(sql.encode())
+        self._connection.execute(self._namespace.placed(sql).encode())
+
+    def notify(self, topic: str, payload: str = "") -> None:
+        message = spelt(topic, payload)
+        self.rows("SELECT pg_notify(?, ?)", (self._namespace.channel, message))
+        self.told[read(message)] = None
 
 
 class Postgres:
@@ -87,21 +112,28 @@ class Postgres:
     embedded = False
     dialect: Dialect = PostgresDialect()
 
-    def __init__(self, url: str) -> None:
-        """Raises Unavailable when the server does not answer."""
+    def __init__(self, place: Place) -> None:
+        """Raises Unavailable when the server does not answer, Refused when it will not do."""
         self.statements: Mapping[str, str] = load_statements("postgres", _MACROS)
+        self._namespace = Namespace(place.namespace, tables("postgres"))
+        self._ear: Ear | None = None
+        self._told = InProcess()  # where there is no ear we hear at least ourselves
+        if place.listen_url or not place.pooler:
+            self._ear = Ear(place.listen_url or place.url, self._namespace.channel)
         self._pool: ConnectionPool[Connection] = ConnectionPool(
-            url,
+            place.url,
             min_size=1,
             max_size=CONNECTIONS,
             timeout=PATIENCE_SECONDS,
-            kwargs={"autocommit": True, "application_name": "filmroom"},
-            configure=_configure,
+            kwargs=_POOLED if place.pooler else _DIRECT,
+            configure=None if place.pooler else _configure,
             open=False,
         )
         with _told():
             try:
                 self._pool.open(wait=True, timeout=PATIENCE_SECONDS)
+                if place.pooler:
+                    self._demand_synced_commits()
             except BaseException:
                 self._pool.close()
                 raise
@@ -121,14 +153,18 @@ class Postgres:
 
     def _rows(self, sql: str, parameters: Parameters) -> list[Row]:
         with self._pool.connection() as connection:
-            return _Statements(connection).rows(sql, parameters)
+            return _Statements(connection, self._namespace).rows(sql, parameters)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
         with _told():
             try:
-                with self._pool.connection() as connection, connection.transaction():
-                    yield _Statements(connection)
+                with self._pool.connection() as connection:
+                    statements = _Statements(connection, self._namespace)
+                    with connection.transaction():
+                        yield statements
+                if self._ear is None:
+                    self._told.post(tuple(statements.told))
             except _MET_ANOTHER as error:
                 raise TryAgain(str(error)) from error
             except psycopg.OperationalError as error:
@@ -137,14 +173,48 @@ class Postgres:
                         self._pool.check()
                 raise
 
+    @property
+    def in_touch(self) -> bool:
+        return self._ear is not None and self._ear.in_touch
+
+    def listen(self, callback: Callback) -> None:
+        (self._ear or self._told).listen(callback)
+
+    def enter(self, transaction: Transaction) -> None:
+        transaction.rows(self.statements["lock_schema"])
+        name = self._namespace.name
+        if not name:
+            return
+        try:
+            if not transaction.rows(self.statements["has_namespace"], {"name": name}):
+                transaction.script(self._namespace.making())
+            transaction.script(self._namespace.entering())
+        except errors.InsufficientPrivilege as error:
+            raise Refused(
+                f"the database has no schema {name}, and we may not make it; somebody who may says"
+                f" CREATE SCHEMA {name} AUTHORIZATION, and our user"
+            ) from error
+
+    def _demand_synced_commits(self) -> None:
+        """Success means committed: what is set for a connection, here the server must say."""
+        if self._rows("SELECT current_setting('synchronous_commit')", ()) == [("off",)]:
+            raise Refused(
+                "the index's server does not wait for its disk, and behind a pooler it cannot be"
+                " asked to: set synchronous_commit to on there, or for our user (ALTER ROLE)"
+            )
+
     def settle_in(self) -> None:
         """Nothing: the server keeps its own logs."""
 
     def close(self) -> None:
+        if self._ear is not None:
+            self._ear.close()
+        self._told.close()
         self._pool.close()
 
 
-_GONE = {None, "57P01", "57P02", "57P03"}  # connection lost, server going down or coming up
+# Connection lost, server going down or coming up; a pooler says "protocol violation" to all that.
+_GONE = {None, "57P01", "57P02", "57P03", "08P01"}
 
 
 def _configure(connection: Connection) -> None:
@@ -156,9 +226,9 @@ def _configure(connection: Connection) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _placed(sql: str) -> bytes:
+def _placed(namespace: Namespace, sql: str) -> bytes:
     """`?` and `:name` as psycopg writes them; bytes, for it takes no composed str."""
-    return _NAMED.sub(r"%(\1)s", sql).replace("?", "%s").encode()
+    return _NAMED.sub(r"%(\1)s", namespace.placed(sql)).replace("?", "%s").encode()
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ import orjson
 
 from filmroom.archive.errors import NotHeld, Unavailable
 from filmroom.archive.jobs import Event
+from filmroom.archive.news import News
 from filmroom.archive.records import (
     Credential,
     Found,
@@ -37,13 +38,14 @@ from filmroom.archive.records import (
 from filmroom.dicom.models import Level
 from filmroom.index import packing, values
 from filmroom.index.adding import Adding, Memory, instance_row, origin_json, replaced, settled
-from filmroom.index.engine import Engine, Row, Transaction, TryAgain
+from filmroom.index.engine import Engine, Place, Row, Transaction, TryAgain
 from filmroom.index.finding import Planner, key_blocks
 from filmroom.index.gathering import Gathering
 from filmroom.index.integrity import SqlIntegrity
 from filmroom.index.jobs import SqlCluster, SqlQueue
 from filmroom.index.migrate import migrate
 from filmroom.index.selecting import Selecting
+from filmroom.index.telling import Callback
 
 ATTEMPTS = 8  # of a transaction that meets others
 _FEW = 8  # rows that are fetched one by one sooner than gathered
@@ -54,12 +56,12 @@ _UIDS_IN_KEY = re.compile(r"[0-9][0-9.]*[0-9]|[0-9]")
 T = TypeVar("T")
 
 
-def open_index(url: str) -> SqlIndex:
-    """The index at `sqlite:///absolute/path` or `postgresql://…`, its schema up to date.
+def open_index(place: Place | str) -> SqlIndex:
+    """The index at that place, or at its URL, with its schema up to date.
 
-    Raises Unavailable, migrate.SchemaTooNew, or ValueError for another kind of URL.
+    Raises Unavailable, Refused (migrate.SchemaTooNew), or ValueError for another kind of URL.
     """
-    engine = _engine(url)
+    engine = _engine(place if isinstance(place, Place) else Place(place))
     try:
         migrate(engine)
         engine.settle_in()
@@ -69,8 +71,8 @@ def open_index(url: str) -> SqlIndex:
     return SqlIndex(engine)
 
 
-def _engine(url: str) -> Engine:
-    parts = urlsplit(url)
+def _engine(place: Place) -> Engine:
+    parts = urlsplit(place.url)
     if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/"):
         from filmroom.index.sqlite import Sqlite
 
@@ -78,7 +80,7 @@ def _engine(url: str) -> Engine:
     if parts.scheme in ("postgresql", "postgres"):
         from filmroom.index.postgres import Postgres
 
-        return Postgres(url)
+        return Postgres(place)
     raise ValueError("the index is sqlite:///absolute/path or postgresql://…")
 
 
@@ -150,6 +152,7 @@ class SqlIndex:
             if "events_begin" in self._sql:
                 tx.rows(self._sql["events_begin"])
             tx.rows(self._sql["add_event"], replaced(instance))
+            tx.notify(News.REPLACED, uid)
             return packing.unpack_key(old_key, study_uid, series_uid, uid)
 
         with self._adding:
@@ -313,10 +316,11 @@ class SqlIndex:
         return [_user(row) for row in self._rows("users")]
 
     def put_user(self, user: User) -> None:
-        self._write("put_user", **{**asdict(user), "disabled": int(user.disabled)})
+        row = {**asdict(user), "disabled": int(user.disabled)}
+        self._write_told(News.ACCOUNTS, "put_user", **row)
 
     def forget_user(self, name: str) -> None:
-        self._write("forget_user", name=name)
+        self._write_told(News.ACCOUNTS, "forget_user", name=name)
 
     def credential(self, digest: bytes) -> Credential | None:
         rows = self._rows("credential", digest=digest)
@@ -332,10 +336,10 @@ class SqlIndex:
         self._write("renew_credential", digest=digest, expires_at=expires_at)
 
     def forget_credential(self, digest: bytes) -> None:
-        self._write("forget_credential", digest=digest)
+        self._write_told(News.CREDENTIALS, "forget_credential", digest=digest)
 
     def forget_credentials_of(self, name: str, kind: str) -> None:
-        self._write("forget_credentials_of", name=name, kind=kind)
+        self._write_told(News.CREDENTIALS, "forget_credentials_of", name=name, kind=kind)
 
     # -- the whole ----------------------------------------------------------------------------
     def statistics(self) -> Statistics:
@@ -377,6 +381,13 @@ class SqlIndex:
             self._memory.clear()
             self._transact(lambda tx: tx.script(self._sql["clear"]))
 
+    @property
+    def in_touch(self) -> bool:
+        return self._engine.in_touch
+
+    def listen(self, callback: Callback) -> None:
+        self._engine.listen(callback)
+
     def ping(self) -> None:
         self._rows("ping")
 
@@ -388,6 +399,15 @@ class SqlIndex:
 
     def _write(self, statement: str, **parameters: Any) -> list[Row]:
         return self._transact(lambda tx: tx.rows(self._sql[statement], parameters))
+
+    def _write_told(self, news: News, statement: str, **parameters: Any) -> None:
+        """No node shall go on believing what it remembers."""
+
+        def run(tx: Transaction) -> None:
+            tx.rows(self._sql[statement], parameters)
+            tx.notify(news)
+
+        self._transact(run)
 
 
 def _handle(row: Row) -> Handle:

@@ -25,6 +25,7 @@ import orjson
 
 from filmroom.archive.errors import Unavailable
 from filmroom.index.engine import Dialect, Parameters, Row, Transaction, load_statements
+from filmroom.index.telling import Callback, InProcess, Message, read, spelt
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class _Statements:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self.told: dict[Message, None] = {}
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         try:
@@ -83,12 +85,16 @@ class _Statements:
     def script(self, sql: str) -> None:
         self.rows(sql)
 
+    def notify(self, topic: str, payload: str = "") -> None:
+        self.told[read(spelt(topic, payload))] = None
+
 
 class Sqlite:
     """One database file."""
 
     embedded = True
     dialect: Dialect = SqliteDialect()
+    in_touch = False  # other processes, such as `filmroom scrub`, are not heard
 
     def __init__(self, path: Path) -> None:
         """Raises Unavailable when the file cannot be opened or made."""
@@ -98,6 +104,7 @@ class Sqlite:
         self._idle: list[apsw.Connection] = []
         self._closed = False
         self._broken = ""
+        self._told = InProcess()
         try:
             _make(path)
             self._writer = _connect(path, cache_kib=16 * 1024)
@@ -154,6 +161,7 @@ class Sqlite:
             try:
                 yield statements
                 statements.rows("COMMIT")
+                self._told.post(tuple(statements.told))
             except BaseException as error:
                 self._look_at(error.__cause__)
                 # A failed COMMIT may or may not have ended the transaction.
@@ -168,6 +176,12 @@ class Sqlite:
             self._broken = f"{cause}; restart after the disk was checked"
             detail = {"detail": f"{type(cause).__name__}: {cause}"}
             log.critical("the index failed: nothing more is stored", extra=detail)
+
+    def listen(self, callback: Callback) -> None:
+        self._told.listen(callback)
+
+    def enter(self, transaction: Transaction) -> None:
+        """Nothing: the file is its place, and has one writer."""
 
     def settle_in(self) -> None:
         """Give the write-ahead log its size before it is needed.
@@ -190,6 +204,7 @@ class Sqlite:
             connection.close()
 
     def close(self) -> None:
+        self._told.close()
         with self._lock:
             self._closed = True
             try:

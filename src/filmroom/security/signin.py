@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar
 
 from filmroom import observe
 from filmroom.archive.access import ROLES, Principal
+from filmroom.archive.news import News
 from filmroom.archive.records import User
 from filmroom.archive.stores import Clock, Index
 from filmroom.security.attempts import Attempts
@@ -120,6 +121,13 @@ class SignIn:
         self._changes += 1
         self._verified.clear()
         self.credentials.forget_cached()
+
+    def heard(self, topic: str) -> None:
+        """What a node has told: see archive.news. From any thread."""
+        if topic in (News.ACCOUNTS, News.LOST_TOUCH):
+            self.changed()
+        elif topic == News.CREDENTIALS:
+            self.credentials.forget_cached()
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do blocking work of this room in its pool."""

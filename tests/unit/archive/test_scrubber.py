@@ -13,6 +13,7 @@ from filmroom import observe
 from filmroom.archive import scrubber as scrubber_module
 from filmroom.archive.access import SYSTEM
 from filmroom.archive.errors import Damaged, Unavailable
+from filmroom.archive.news import News
 from filmroom.archive.records import Damage, Origin
 from filmroom.archive.scrub import Scrub
 from filmroom.archive.scrubber import DAY_SECONDS, Scrubber
@@ -153,6 +154,47 @@ async def test_what_another_process_has_marked_is_not_served_any_more(room, make
     while not await refused():
         assert time.monotonic() < deadline
     assert room.retriever.trust
+
+
+def a_while_later(scrubber):
+    scrubber._watched_at -= scrubber_module.NET_SECONDS
+
+
+def something_was_missed(scrubber):
+    scrubber.heard(News.LOST_TOUCH)
+
+
+@pytest.mark.parametrize("happens", [a_while_later, something_was_missed])
+async def test_where_others_tell_the_marks_are_a_net_below_it(room, make, happens):
+    room.index._engine.in_touch = True
+    scrubber = make()
+    scrubber._watch()
+    uid = await put(room, part10(a_data_set()))
+    await ask(room, uid)
+    room.index.integrity.mark(room.index.instance(uid), Damage.CONTENT, 1.0)
+    scrubber._watch()
+    await ask(room, uid)  # what was told did not arrive
+    happens(scrubber)
+    scrubber._watch()
+    with pytest.raises(Damaged):
+        await ask(room, uid)
+
+
+async def test_what_is_told_of_an_instance_is_forgotten_by_the_retriever(room):
+    uid = await put(room, part10(a_data_set()))
+    handle = room.index.instance(uid)
+    room.index.listen(room.retriever.heard)
+    await ask(room, uid)
+    assert room.retriever._handles.get(uid)
+    room.index.integrity.mark(handle, Damage.CONTENT, 1.0)
+    until(lambda: not room.retriever._handles.get(uid))
+    assert room.retriever.trust == 1
+    with pytest.raises(Damaged):
+        await ask(room, uid)
+    room.index.integrity.unmark(uid)
+    await ask(room, uid)
+    room.retriever.heard(News.LOST_TOUCH, "")
+    assert not room.retriever._handles.get(uid)
 
 
 async def test_a_new_archive_is_read_when_its_time_has_come_and_not_before(room, make):

@@ -31,7 +31,7 @@ def test_without_a_word_there_are_sensible_settings():
     assert settings.dimse.ae_titles == ("FILMROOM",)
     assert settings.dimse.unknown_peers == ("echo", "store")
     assert (settings.http.host, settings.http.port) == ("127.0.0.1", 8080)
-    assert settings.index_url.endswith("/filmroom-data/index.sqlite")
+    assert settings.index_place.url.endswith("/filmroom-data/index.sqlite")
     assert settings.blobs_folder == Path("filmroom-data")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 
 import pytest
 
+from filmroom.index.engine import Place
 from filmroom.index.queries import SqlIndex, open_index
+from pooler import pooler
 from postgres_cluster import Cluster, cluster
 
 
@@ -18,11 +21,22 @@ def postgres() -> Iterator[Cluster]:
         yield running
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def index_url(request, tmp_path) -> str:
+@pytest.fixture(scope="session")
+def pooled(postgres) -> Iterator[Callable[[], Place]]:
+    """Makes places behind a pooler: namespaces of one database, which has nothing else."""
+    direct, numbers = postgres.database(), count(1)
+    with pooler(postgres) as running:
+        yield lambda: Place(running.url(direct), f"films_{next(numbers)}", True, direct)
+
+
+@pytest.fixture(params=["sqlite", "postgres", "pooler"])
+def index_url(request, tmp_path) -> Place:
+    """Where an index is: nothing in it yet."""
     if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/index.sqlite"
-    return request.getfixturevalue("postgres").database("template_filmroom")
+        return Place(f"sqlite://{tmp_path}/index.sqlite")
+    if request.param == "postgres":
+        return Place(request.getfixturevalue("postgres").database("template_filmroom"))
+    return request.getfixturevalue("pooled")()
 
 
 @pytest.fixture

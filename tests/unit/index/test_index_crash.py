@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,12 @@ from filmroom.dicom.models import Level
 from filmroom.index.queries import open_index
 
 WRITER = """
-import sys
+import json, sys
 sys.path.insert(0, sys.argv[2])
+from filmroom.index.engine import Place
 from filmroom.index.queries import open_index
 from index_rows import an_instance
-index = open_index(sys.argv[1])
+index = open_index(Place(**json.loads(sys.argv[1])))
 for n in range(1_000_000):
     uids = [f"1.{n // 20}.1.{n}.{i}" for i in range(4)]
     index.add([
@@ -33,8 +36,9 @@ TESTS = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("seconds", [0.15, 0.4])
 def test_what_was_acknowledged_survives_a_kill(index_url, seconds):
+    place = json.dumps(asdict(index_url))
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, index_url, TESTS], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, place, TESTS], stdout=subprocess.PIPE, text=True
     )
     first = writer.stdout.readline()
     time.sleep(seconds)

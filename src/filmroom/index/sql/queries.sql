@@ -367,8 +367,16 @@ DELETE FROM scrub;
 INSERT INTO patient_words (patient_words) VALUES ('delete-all');
 
 -- name: clear.postgres
-TRUNCATE patient, study, study_modality, study_sop_class, series, instance, other_value,
-         sequence_value, series_metadata, scrub;
+TRUNCATE patient;
+TRUNCATE study;
+TRUNCATE study_modality;
+TRUNCATE study_sop_class;
+TRUNCATE series;
+TRUNCATE instance;
+TRUNCATE other_value;
+TRUNCATE sequence_value;
+TRUNCATE series_metadata;
+TRUNCATE scrub;
 
 -- name: filed
 SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,
@@ -454,3 +462,6 @@ SELECT count(*) FROM schema_version;
 
 -- name: lock_schema.postgres
 SELECT pg_advisory_xact_lock(5724410);
+
+-- name: has_namespace.postgres
+SELECT 1 FROM pg_namespace WHERE nspname = :name;
