@@ -31,6 +31,7 @@ CATCH_ALL = {
     "pixel/pool.py",
     "pixel/worker.py",
     "node.py",
+    "workflow/worker.py",
 }
 
 
