@@ -239,6 +239,7 @@ async def _serve(node: Node) -> int:
         print(f"filmroom: cannot start: {error}", file=sys.stderr)
         await node.stop()
         return 1
+    gc.enable()
     gc.freeze()  # what is there now stays
     gc.set_threshold(GARBAGE_OBJECTS, 20, 20)
     print(_welcome(node), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -117,6 +118,7 @@ def serve(
         peer=(("peers",), peer or None),
         samples=(("samples",), samples or None),
     ).settings
+    gc.disable()  # what is made at a start stays; node.run looks for garbage once it is there
     from filmroom import node, observe
 
     observe.configure_logging(settings.log.format, settings.log.level)
