@@ -38,6 +38,13 @@ class AccountsIndex:
         self._quarantined = {}
         self.lookups = 0
         self.away = False
+        # No jobs, no other nodes, no peers but those of the settings.
+        self.jobs = SimpleNamespace(
+            jobs=lambda *_: [], counts=dict, lanes=list, job=lambda _: None,
+            cancel=lambda *_: False, retry=lambda _: False,
+        )  # fmt: skip
+        self.cluster = SimpleNamespace(nodes=list)
+        self.peers = SimpleNamespace(all=list, remove=lambda _: False)
 
     def ping(self):
         if self.away:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from filmroom import __version__, observe
 from filmroom.archive.access import Action
@@ -20,6 +21,7 @@ from filmroom.archive.errors import ArchiveError
 from filmroom.archive.jobs import SEND
 from filmroom.archive.metadata import Settler
 from filmroom.archive.news import News
+from filmroom.archive.peers import PeerBook
 from filmroom.archive.records import Handle, Origin
 from filmroom.archive.scrub import Scrub
 from filmroom.archive.scrubber import Scrubber
@@ -28,6 +30,7 @@ from filmroom.asgi import App, HttpServer, create_app
 from filmroom.asgi.server import new_loop
 from filmroom.blobs.upkeep import DataFolderInUse, copy_opener
 from filmroom.config import Settings
+from filmroom.config.settings import DimseSettings
 from filmroom.dimse.server import Server, ServerSettings
 from filmroom.pixel.pool import Pool
 from filmroom.security import tls
@@ -66,8 +69,9 @@ class Node:
             settings.archive.quiet_seconds,
         )
         self.room.heed = lambda instance: self._settler.heed(instance.series.uid)
-        book = AddressBook(settings.peer_records, unknown_peers=_rights(settings))
-        sending = Sending(book, ssl_context=_client_tls(settings))
+        self._peers = PeerBook(self.room.index, settings.peer_records)
+        book = AddressBook(self._peers.peers, unknown_peers=_rights(settings))
+        sending = Sending(book, ssl_context=lambda: _client_tls(settings.dimse))
         provider = Provider(
             self.room.archive,
             sending,
@@ -91,7 +95,7 @@ class Node:
             self.room.name,
             count=settings.jobs.workers,
             keep_seconds=settings.jobs.keep_days * 86400,
-            before=Forwarding(jobs, settings.peer_records).feed,
+            before=Forwarding(jobs, self._peers.peers).feed,
         )
         counting = Counting()
         self._dimse = [Server(provider, terms, observer=counting) for terms in _listeners(settings)]
@@ -126,6 +130,7 @@ class Node:
         self._scrubber.start()
         if not self.room.index.embedded:
             self._presence.start()
+        await asyncio.to_thread(self._peers.start)
         await asyncio.to_thread(self._book.warm)
         for server in self._dimse:
             await server.start()
@@ -133,6 +138,7 @@ class Node:
             self.room.archive,
             self._pool,
             self.settings,
+            self._peers,
             dimse_port=self.dimse_port,
             ready=lambda: self._state,
             clock=self.room.clock,
@@ -160,6 +166,7 @@ class Node:
         if ending:
             await asyncio.wait(ending, timeout=GRACE_SECONDS)  # jobs are put back
         self._presence.stop()
+        self._peers.stop()
         if self._app is not None:
             self._app.sign_in.shut()
         self._settler.stop()
@@ -171,6 +178,7 @@ class Node:
         """Another node, or we ourselves, have told something."""
         self.room.archive.retriever.heard(topic, payload)
         self._scrubber.heard(topic)
+        self._peers.heard(topic)
         if topic in (News.JOBS, News.LOST_TOUCH):
             self._workers.wake()
         if self._app is not None:
@@ -285,11 +293,9 @@ def _listeners(settings: Settings) -> Iterator[ServerSettings]:
         yield replace(plain, port=dimse.tls_port, ssl=context)
 
 
-def _client_tls(settings: Settings) -> ssl.SSLContext | None:
+@lru_cache(maxsize=1)
+def _client_tls(dimse: DimseSettings) -> ssl.SSLContext:
     """For peers that are called over TLS; our certificate is shown where we have one."""
-    if not any(peer.tls for peer in settings.peer_records):
-        return None
-    dimse = settings.dimse
     return tls.client_context(ca=dimse.tls_ca, certificate=dimse.tls_certificate, key=dimse.tls_key)
 
 

@@ -17,5 +17,6 @@ class News(StrEnum):
     RESTORED = "instance-restored"  # it is not marked any more
     ACCOUNTS = "accounts-changed"  # no payload
     CREDENTIALS = "credentials-ended"  # no payload: sessions or tokens
+    PEERS = "peers-changed"  # no payload
     JOBS = "jobs-waiting"  # no payload: there is something to do
     LOST_TOUCH = "lost-touch"  # no payload: something may have been missed

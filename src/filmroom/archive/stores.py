@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from filmroom.archive.jobs import Cluster, Queue
+from filmroom.archive.peers import Peers
 from filmroom.archive.records import (
     Credential,
     Damage,
@@ -112,6 +113,11 @@ class Index(Protocol):
     @property
     def cluster(self) -> Cluster:
         """The nodes that share this index."""
+        ...
+
+    @property
+    def peers(self) -> Peers:
+        """Peers that were added while nodes run."""
         ...
 
     # -- storing: called by the committer thread only -------------------------------

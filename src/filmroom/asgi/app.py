@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from filmroom import __version__
 from filmroom.archive.errors import ArchiveError
+from filmroom.archive.peers import PeerBook
 from filmroom.archive.records import Peer
 from filmroom.archive.stores import Clock
 from filmroom.asgi import health
@@ -27,7 +28,7 @@ from filmroom.asgi.headers import SecurityHeaders
 from filmroom.asgi.manual import FOLDERS, Manual
 from filmroom.asgi.openapi import describe
 from filmroom.asgi.pages import STATIC, Pages
-from filmroom.console import jobs, operations, people, session
+from filmroom.console import jobs, operations, peers, people, session
 from filmroom.console.answers import answer
 from filmroom.http import of_archive, problem
 from filmroom.security.passwords import Hasher
@@ -99,6 +100,7 @@ def create_app(
     archive: Archive,
     pool: Pool,
     settings: AppSettings,
+    book: PeerBook | None = None,
     *,
     edges: Sequence[BaseRoute] | None = None,
     dimse_port: int | None = None,
@@ -109,22 +111,25 @@ def create_app(
 ) -> App:
     """Put the application together.
 
-    edges: the DICOMweb routes; None for the real ones. dimse_port: the port in use, when
-    it is not the configured one. ready: "" or why this node should get no requests now.
+    book: the peers of this moment. edges: the DICOMweb routes; None for the real ones.
+    dimse_port: the port in use, when it is not the configured one. ready: "" or why this
+    node should get no requests now.
     """
     clock = clock or SystemClock()
     sign_in = SignIn(archive.index, clock, settings.security, settings.http, hasher)
     titles = settings.dimse.ae_titles
     about = session.About(__version__, titles, dimse_port or settings.dimse.port)
     pages = Pages(static)
+    book = book or PeerBook(archive.index, settings.peer_records)
     # Routes are tried in order: the busiest first.
     routes: list[BaseRoute] = [
         *(_dicomweb(archive, pool, settings) if edges is None else edges),
         *health.routes(archive, ready),
         *session.routes(sign_in, settings.http, about),
         *people.routes(sign_in, clock),
-        *operations.routes(archive, settings.peer_records),
-        *jobs.routes(archive, frozenset(peer.ae_title for peer in settings.peer_records)),
+        *operations.routes(archive),
+        *peers.routes(book),
+        *jobs.routes(archive, book),
         *Manual(*FOLDERS).routes(),
     ]
     routes.append(_openapi(routes))

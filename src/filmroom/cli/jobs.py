@@ -85,11 +85,14 @@ def send(
     `filmroom send` is for files; this is for what the archive holds.
     """
     from filmroom.archive.jobs import send_job
+    from filmroom.archive.peers import PeerBook
 
     settings = settings_from(config, data).settings
-    if peer not in {each.ae_title for each in settings.peers}:
-        raise fail(f"no peer {peer} is configured: name it in [[peers]]")
     with index_of(settings) as index:
+        book = PeerBook(index, settings.peer_records)
+        book.refresh()
+        if peer not in {each.ae_title for each in book.peers()}:
+            raise fail(f"no peer {peer} is known: `filmroom peer add`, or [[peers]]")
         (id_,) = index.jobs.put([send_job(peer, study, series, instance)])
     typer.echo(id_)
 

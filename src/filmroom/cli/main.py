@@ -30,6 +30,7 @@ from filmroom.cli.common import (
 )
 from filmroom.cli.jobs import jobs
 from filmroom.cli.moving import migrate_archive
+from filmroom.cli.peers import peer
 from filmroom.cli.scrub import scrub
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.add_typer(accounts.user, name="user")
 app.add_typer(accounts.token, name="token")
 app.add_typer(jobs, name="jobs")
+app.add_typer(peer, name="peer")
 app.command("scrub")(scrub)
 app.command("backup")(backup)
 app.command("restore")(restore)

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from filmroom.archive.archive import Archive
 from filmroom.archive.errors import Conflict, NotHeld, Unintelligible
 from filmroom.archive.jobs import SILENT_SECONDS, NodeSeen, Queue, State, job_as_dict, send_job
+from filmroom.archive.peers import PeerBook
 from filmroom.console.answers import answer, body, who
 
 MOST_LISTED = 1000
@@ -28,8 +29,8 @@ class NewSending:
     instance: str = ""
 
 
-def routes(archive: Archive, peers: frozenset[str]) -> list[BaseRoute]:
-    """The routes under /api/jobs and /api/nodes. peers: the AE titles that can be sent to."""
+def routes(archive: Archive, book: PeerBook) -> list[BaseRoute]:
+    """The routes under /api/jobs and /api/nodes."""
 
     def queue() -> Queue:
         return archive.index.jobs
@@ -59,8 +60,8 @@ def routes(archive: Archive, peers: frozenset[str]) -> list[BaseRoute]:
     async def send(request: Request) -> Response:
         """Send something to a peer, by and by; the same that waits already is not put twice."""
         given = await body(request, NewSending)
-        if given.peer not in peers:
-            raise Unintelligible("no peer of that AE title with host and port is configured")
+        if given.peer not in {peer.ae_title for peer in book.peers()}:
+            raise Unintelligible("no peer of that AE title is known")
         job = send_job(given.peer, given.study, given.series, given.instance)
         (id_,) = await asyncio.to_thread(queue().put, [job])
         return answer(await _found(id_), 202, {"Location": f"/api/jobs/{id_}"})

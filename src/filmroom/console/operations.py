@@ -1,10 +1,10 @@
-"""For whoever runs the node: peers, quarantine, statistics."""
+"""For whoever runs the node: quarantine, statistics."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from filmroom.archive.archive import Archive
 from filmroom.archive.errors import NotHeld
-from filmroom.archive.records import Peer, Quarantined, Stored
+from filmroom.archive.records import Quarantined, Stored
 from filmroom.archive.stores import Blob
 from filmroom.console.answers import answer, nothing
 
@@ -73,13 +73,9 @@ async def _pieces(file: Blob) -> AsyncIterator[bytes]:
             yield await asyncio.to_thread(file.read, at, _PIECE)
 
 
-def routes(archive: Archive, peers: Sequence[Peer]) -> list[BaseRoute]:
-    """The routes under /api/peers, /api/quarantine, /api/statistics."""
+def routes(archive: Archive) -> list[BaseRoute]:
+    """The routes under /api/quarantine, /api/statistics."""
     kept = Quarantine(archive)
-
-    async def list_peers(request: Request) -> Response:
-        """The configured remote application entities."""
-        return answer([_peer(peer) for peer in peers])
 
     async def list_quarantine(request: Request) -> Response:
         """What was received but not filed, newest first."""
@@ -116,7 +112,6 @@ def routes(archive: Archive, peers: Sequence[Peer]) -> list[BaseRoute]:
         return answer({**asdict(held), "free_bytes": free})
 
     return [
-        Route("/api/peers", list_peers, methods=["GET"]),
         Route("/api/quarantine", list_quarantine, methods=["GET"]),
         Route("/api/quarantine/{id}", drop, methods=["DELETE"]),
         Route("/api/quarantine/{id}/file", download, methods=["GET"]),
@@ -130,16 +125,6 @@ def _id(request: Request) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
         raise NotHeld("there is no such entry in the quarantine")
     return int(text)
-
-
-def _peer(peer: Peer) -> dict[str, Any]:
-    return {
-        "ae_title": peer.ae_title,
-        "host": peer.host,
-        "port": peer.port,
-        "tls": peer.tls,
-        "may": sorted(str(right) for right in peer.may),
-    }
 
 
 def _quarantined(row: Quarantined) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What the index asks of a database, and where its SQL is kept.
 
 Two thin engines fulfil `Engine`: `sqlite.Sqlite` and `postgres.Postgres`. Static statements
-have a name in sql/queries.sql or sql/jobs.sql, and named parameters (`:name`); what `where`
+have a name in sql/queries.sql or sql/cluster.sql, and named parameters (`:name`); what `where`
 composes has positional ones (`?`). Each engine turns both into its own spelling.
 """
 
@@ -19,7 +19,7 @@ from filmroom.index.telling import Callback
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
 
-_FILES = ("queries.sql", "jobs.sql")
+_FILES = ("queries.sql", "cluster.sql")
 _NAME = re.compile(r"^-- name: ([a-z_]+)(?:\.([a-z]+))?$", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 

@@ -1,15 +1,16 @@
-"""The queue, leases and nodes over an Engine; each change is one short transaction."""
+"""What nodes share over an Engine: the queue, leases, nodes, peers; in short transactions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import orjson
 
 from filmroom.archive.jobs import Event, Job, Lane, NewJob, NodeSeen, State
 from filmroom.archive.news import News
+from filmroom.archive.records import Peer
 from filmroom.index import values
 from filmroom.index.engine import Engine, Row, Transaction
 
@@ -261,6 +262,42 @@ class SqlCluster:
     def give_back(self, name: str, holder: str) -> None:
         row = {"name": name, "holder": holder}
         self._transact(lambda tx: tx.rows(self._sql["give_lease_back"], row))
+
+
+class SqlPeers:
+    """`archive.peers.Peers`."""
+
+    def __init__(self, engine: Engine, transact: Transact) -> None:
+        self._engine = engine
+        self._sql = engine.statements
+        self._transact = transact
+
+    def all(self) -> list[Peer]:
+        return [
+            Peer(ae_title, host, port, frozenset(may.split()), bool(tls), bool(forward))
+            for ae_title, host, port, may, tls, forward in self._engine.rows(self._sql["peers"])
+        ]
+
+    def put(self, peer: Peer) -> None:
+        row = {
+            **asdict(peer),
+            "may": " ".join(sorted(peer.may)),
+            "tls": int(peer.tls),
+            "forward": int(peer.forward),
+        }
+        self._told("put_peer", row)
+
+    def remove(self, ae_title: str) -> bool:
+        return bool(self._told("forget_peer", {"ae_title": ae_title}))
+
+    def _told(self, statement: str, row: dict[str, Any]) -> list[Row]:
+        def run(tx: Transaction) -> list[Row]:
+            changed = tx.rows(self._sql[statement], row)
+            tx.notify(News.PEERS)
+            return changed
+
+        found: list[Row] = self._transact(run)
+        return found
 
 
 def _held(job: Job) -> dict[str, Any]:

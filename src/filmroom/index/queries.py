@@ -42,7 +42,7 @@ from filmroom.index.engine import Engine, Place, Row, Transaction, TryAgain
 from filmroom.index.finding import Planner, key_blocks
 from filmroom.index.gathering import Gathering
 from filmroom.index.integrity import SqlIntegrity
-from filmroom.index.jobs import SqlCluster, SqlQueue
+from filmroom.index.jobs import SqlCluster, SqlPeers, SqlQueue
 from filmroom.index.migrate import migrate
 from filmroom.index.selecting import Selecting
 from filmroom.index.telling import Callback
@@ -100,6 +100,7 @@ class SqlIndex:
         self.integrity = SqlIntegrity(engine, self._planner, self._transact)
         self.jobs = SqlQueue(engine, self._transact)
         self.cluster = SqlCluster(engine, self._transact)
+        self.peers = SqlPeers(engine, self._transact)
 
     # -- storing --------------------------------------------------------------------------
     def held(self, sop_instance_uids: Sequence[str]) -> dict[str, Held]:

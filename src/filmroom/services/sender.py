@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,7 +46,7 @@ class Sending:
     book: AddressBook
     connect_timeout_seconds: float = 10.0
     timeout_seconds: float = 60.0
-    ssl_context: ssl.SSLContext | None = None  # for peers with tls
+    ssl_context: Callable[[], ssl.SSLContext] = ssl.create_default_context  # for peers with tls
 
 
 class Errand(Protocol):
@@ -139,7 +139,7 @@ class Sender:
                 contexts=contexts,
                 connect_timeout=self._sending.connect_timeout_seconds,
                 timeout=self._sending.timeout_seconds,
-                ssl=self._sending.ssl_context if peer.tls else None,
+                ssl=self._sending.ssl_context() if peer.tls else None,
             )
         except DimseError as error:
             self._note_trouble(error)

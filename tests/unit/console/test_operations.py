@@ -111,6 +111,8 @@ async def test_peers_are_shown_as_configured(enter):
             "port": 11113,
             "tls": False,
             "may": ["echo"],
+            "forward": False,
+            "in_settings": True,
         }
     ]
 

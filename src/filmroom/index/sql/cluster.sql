@@ -1,5 +1,6 @@
--- The statements of index/jobs.py, by name. {now}: the database's own time, in seconds since
--- the epoch, so that nodes whose clocks differ agree on when a lease ends.
+-- The statements of what nodes share: jobs, leases, nodes, peers; by name. {now}: the database's
+-- own time, in seconds since the epoch, so that nodes whose clocks differ agree on when a lease
+-- ends.
 
 -- name: put_job
 INSERT INTO job (kind, lane, subject, body, priority, state, due_at, created_at, changed_at)
@@ -181,3 +182,16 @@ RETURNING instance_count;
 
 -- name: settle_all
 UPDATE series SET settled = 1 WHERE settled = 0;
+
+-- name: peers
+SELECT ae_title, host, port, may, tls, forward FROM peer ORDER BY ae_title;
+
+-- name: put_peer
+INSERT INTO peer (ae_title, host, port, may, tls, forward)
+VALUES (:ae_title, :host, :port, :may, :tls, :forward)
+ON CONFLICT (ae_title) DO UPDATE
+   SET host = excluded.host, port = excluded.port, may = excluded.may, tls = excluded.tls,
+       forward = excluded.forward;
+
+-- name: forget_peer
+DELETE FROM peer WHERE ae_title = :ae_title RETURNING ae_title;
