@@ -38,6 +38,7 @@ from filmroom.index.telling import Callback, InProcess, Message, read, spelt
 
 CONNECTIONS = 16
 PATIENCE_SECONDS = 10.0
+FAREWELL_MS = 20
 _MACROS = {
     "ids": "unnest(:ids::bigint[]) WITH ORDINALITY AS k (id, n)",
     "among_uids": "= ANY(:uids::text[])",
@@ -220,10 +221,12 @@ def _check(connection: Connection) -> None:
     """
     poll = select.poll()
     poll.register(connection.pgconn.socket, select.POLLIN)
-    if poll.poll(0):
+    wait_ms = 0
+    while poll.poll(wait_ms):
         connection.pgconn.consume_input()
         if connection.pgconn.status != ConnStatus.OK:
             raise psycopg.OperationalError("the server has hung up")
+        wait_ms = FAREWELL_MS  # it may say why first
 
 
 def _configure(connection: Connection) -> None:
