@@ -61,6 +61,7 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = {SERVERS}
 max_client_conn = 500
+query_wait_timeout = 10
 server_idle_timeout = 1
 """
     )

@@ -22,6 +22,7 @@ need_program dciodvfy dicom3tools
 need_program chromium chromium
 need_file '/usr/share/fonts/truetype/*/*.ttf' fonts-liberation
 need_file '/usr/lib/postgresql/*/bin/initdb' postgresql
+need_file '/usr/sbin/pgbouncer' pgbouncer
 
 if [ ${#missing[@]} -eq 0 ]; then
     exit 0
@@ -60,7 +61,7 @@ quiet=(env DEBIAN_FRONTEND=noninteractive)
 if [ -d /run/systemd/system ]; then
     for package in "${missing[@]}"; do
         case "$package" in
-            orthanc | postgresql) "${as_root[@]}" systemctl disable --quiet "$package" || true ;;
+            orthanc | postgresql | pgbouncer) "${as_root[@]}" systemctl disable --quiet "$package" || true ;;
         esac
     done
 fi

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg.pq import ConnStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from filmroom.archive.errors import Refused, Unavailable
@@ -36,6 +38,7 @@ from filmroom.index.telling import Callback, InProcess, Message, read, spelt
 
 CONNECTIONS = 16
 PATIENCE_SECONDS = 10.0
+FAREWELL_MS = 20
 _MACROS = {
     "ids": "unnest(:ids::bigint[]) WITH ORDINALITY AS k (id, n)",
     "among_uids": "= ANY(:uids::text[])",
@@ -127,6 +130,7 @@ class Postgres:
             timeout=PATIENCE_SECONDS,
             kwargs=_POOLED if place.pooler else _DIRECT,
             configure=None if place.pooler else _configure,
+            check=_check,
             open=False,
         )
         with _told():
@@ -145,7 +149,6 @@ class Postgres:
             except psycopg.OperationalError as error:
                 if isinstance(error, PoolTimeout | PoolClosed) or error.sqlstate not in _GONE:
                     raise
-                self._pool.check()  # the server went and came back: drop what is dead
                 return self._rows(sql, parameters)
 
     def bulk(self, sql: str, parameters: Parameters, columns: str) -> list[Row]:
@@ -167,11 +170,6 @@ class Postgres:
                     self._told.post(tuple(statements.told))
             except _MET_ANOTHER as error:
                 raise TryAgain(str(error)) from error
-            except psycopg.OperationalError as error:
-                if not isinstance(error, PoolTimeout | PoolClosed):
-                    with contextlib.suppress(psycopg.Error):
-                        self._pool.check()
-                raise
 
     @property
     def in_touch(self) -> bool:
@@ -215,6 +213,21 @@ class Postgres:
 
 # Connection lost, server going down or coming up; a pooler says "protocol violation" to all that.
 _GONE = {None, "57P01", "57P02", "57P03", "08P01"}
+
+
+def _check(connection: Connection) -> None:
+    """Whether the server, or a pooler, has hung up meanwhile: without asking it anything.
+
+    One that is away behind a pooler would not answer, and each connection wait for that.
+    """
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    wait_ms = 0
+    while poll.poll(wait_ms):
+        connection.pgconn.consume_input()
+        if connection.pgconn.status != ConnStatus.OK:
+            raise psycopg.OperationalError("the server has hung up")
+        wait_ms = FAREWELL_MS  # it may say why first
 
 
 def _configure(connection: Connection) -> None:

@@ -1,5 +1,6 @@
 """Settings: who said what, and what is said of mistakes."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ import pytest
 from filmroom.config import ConfigError, Settings, ae_title, load, parse_peer
 from filmroom.config.settings import BlobSettings
 from filmroom.config.sources import FIELDS
+from filmroom.index.engine import Place
+
+POSTGRESQL = 'url = "postgresql://db/x"\n'
 
 
 @pytest.fixture
@@ -247,3 +251,24 @@ def test_what_names_no_store_is_refused(url):
 def test_what_travels_lies_in_the_data_folder_when_blobs_are_elsewhere(tmp_path):
     settings = Settings(data=tmp_path, blobs={"url": "s3://films"})
     assert settings.blobs_folder == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('namespace = "Films"', "index.namespace.*a-z"),
+        ('namespace = "pg_films"', "not with pg_"),
+        ('listen_url = "mysql://x"', "postgresql://"),
+        ('url = "sqlite:////x"\nnamespace = "films"', "namespace is for an index on PostgreSQL"),
+        ("pooler = true", "pooler is for an index on PostgreSQL"),
+    ],
+)
+def test_what_is_for_postgresql_is_refused_elsewhere_or_when_it_is_wrong(write, line, says):
+    url = "" if line.startswith(("url", "pooler")) else POSTGRESQL
+    assert re.search(says, mistakes(file=write(f"[index]\n{url}{line}\n")))
+
+
+def test_an_index_may_have_a_namespace_behind_a_pooler(write):
+    text = f'[index]\n{POSTGRESQL}namespace = "films_1"\npooler = true\n'
+    place = load(file=write(text), environment={}).settings.index_place
+    assert place == Place("postgresql://db/x", "films_1", True, "")

@@ -10,11 +10,13 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from filmroom.archive.records import Query
 from filmroom.dicom.models import Level
 from filmroom.index.queries import open_index
+from index_rows import an_instance
 
 WRITER = """
 import json, sys
@@ -56,3 +58,19 @@ def test_what_was_acknowledged_survives_a_kill(index_url, seconds):
         assert sum(p.patient_instances for p in patients) == statistics.instances
     finally:
         index.close()
+
+
+def test_connections_that_were_cut_while_nobody_used_them_cost_no_store(postgres):
+    url = postgres.database("template_filmroom")
+    index = open_index(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for n in range(3):
+            assert index.add([an_instance(SOPInstanceUID=f"1.2.{n}")]) == [True]
+            cut = connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'filmroom'"
+            )
+            assert cut.fetchall()
+            time.sleep(0.2)
+    assert index.statistics().instances == 3
+    index.close()
