@@ -60,7 +60,9 @@ class _Statements:
         self._connection = connection
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        cursor = self._connection.execute(_placed(sql), parameters or None)
+        cursor = self._connection.execute(
+            _placed(sql), parameters or None, prepare=_prepared(parameters)
+        )
         return cursor.fetchall() if cursor.description else []
 
     def many(self, sql: str, parameters: Sequence[Parameters]) -> list[Row]:
@@ -152,6 +154,16 @@ def _configure(connection: Connection) -> None:
         "SELECT set_config('synchronous_commit', 'on', false)"
         " WHERE current_setting('synchronous_commit') = 'off'"
     )
+
+
+def _prepared(parameters: Parameters) -> bool | None:
+    """Never with a list among the parameters, else from the sixth time on.
+
+    The plan for any list is chosen by how large the tables are then; one from their first
+    minutes goes on to read them whole when they have grown, until somebody analyses them.
+    """
+    found = parameters.values() if isinstance(parameters, Mapping) else parameters
+    return False if any(isinstance(each, list) for each in found) else None
 
 
 @lru_cache(maxsize=1024)
