@@ -29,9 +29,13 @@ GRPC = 10_000  # a server's second port lies so far above its first
 
 @dataclass
 class ObjectServer:
-    """A server on a folder; `place()` is a new empty prefix in its bucket, as a URL."""
+    """A server on a folder; `place()` is a new empty prefix in its bucket, as a URL.
+
+    is_synced: let it say yes to a PUT when the object is on the disk, and not before.
+    """
 
     folder: Path
+    is_synced: bool = False
     ports: dict[str, int] = field(default_factory=lambda: _free_ports())
     process: subprocess.Popen[bytes] | None = None
     _numbers: count[int] = field(default_factory=lambda: count(1))
@@ -66,6 +70,10 @@ class ObjectServer:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         self._wait()
+        if self.is_synced:
+            rule = {"locationPrefix": "/buckets/filmroom/", "fsync": True}
+            path = f"http://127.0.0.1:{self.ports['filer']}/etc/seaweedfs/filer.conf"
+            httpx.put(path, content=json.dumps({"locations": [rule]})).raise_for_status()
 
     def _wait(self) -> None:
         ends = time.monotonic() + 60
@@ -85,6 +93,14 @@ class ObjectServer:
             self.process.kill()
             self.process.wait(30)
             self.process = None
+
+    def shut_down(self) -> None:
+        """End it in good order."""
+        if self.process is not None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(60)
+            self.stop()
 
     def hang(self) -> None:
         """Let it answer nobody, nor refuse; `go_on` ends that."""
