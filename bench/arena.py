@@ -49,14 +49,23 @@ def _file_ms(folder: Path) -> float:
 class Arena:
     """One run of the bench.
 
-    wanted: keys of the rows to measure. Nothing is deleted before the end: ext4 skips the
-    inodes that were freed lately one by one, which costs a third of a processor.
+    wanted: keys of the rows to measure; kinds: the servers that meet. Nothing is deleted
+    before the end: ext4 skips the inodes that were freed lately one by one, which costs a third
+    of a processor.
     """
 
-    def __init__(self, folder: Path, rounds: int, wanted: Collection[str], memory: AtHand) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rounds: int,
+        wanted: Collection[str],
+        memory: AtHand,
+        kinds: Sequence[type[Server]] = BOTH,
+    ) -> None:
         self.folder = folder
         self.rounds = rounds
         self.wanted = wanted
+        self.kinds = kinds
         self.values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self.receiver = Receiver(folder / "receiver")
         self._memory = memory
@@ -101,23 +110,23 @@ class Arena:
                 server.stop()
 
     def fresh_rounds(
-        self, kinds: Sequence[type[Server]] = BOTH, *, nodelay: bool = True
+        self, *more: type[Server], nodelay: bool = True
     ) -> Iterator[tuple[int, list[Server]]]:
         """Each round its own servers on empty folders; who comes first changes every round."""
         for n in range(self.rounds):
-            servers = [self.make(kind, nodelay=nodelay) for kind in kinds]
+            servers = [self.make(kind, nodelay=nodelay) for kind in (*self.kinds, *more)]
             with self.running(servers):
                 yield n, servers if n % 2 == 0 else servers[::-1]
 
     def filled(self, name: str, fill: Callable[[Server], None]) -> list[Server]:
-        """A pair of servers, stopped, whose folders were filled once, for all that read them."""
+        """A server of each kind, stopped, its folder filled once for all that read it."""
         if name not in self._kept:
-            pair = [self.make(kind) for kind in BOTH]
-            with self.running(pair):
-                for server in pair:
+            made = [self.make(kind) for kind in self.kinds]
+            with self.running(made):
+                for server in made:
                     with self.turn(server):
                         fill(server)
-            self._kept[name] = pair
+            self._kept[name] = made
         return self._kept[name]
 
     @contextlib.contextmanager

@@ -4,6 +4,7 @@
     .venv/bin/python bench/compare.py --rows store,meta-*    # groups or rows
     .venv/bin/python bench/compare.py --quick                # few rows, two rounds
     .venv/bin/python bench/compare.py --against bench/results/compare.json   # what got slower?
+    .venv/bin/python bench/compare.py --elsewhere            # and filmroom on PostgreSQL and S3
 
 bench/README.md tells the recipe. What counts is the ratio: clients and servers share the
 machine, and its speed drifts.
@@ -28,9 +29,10 @@ import reading
 import report
 import servers
 import storing
-from arena import Arena, wait_for_inodes
+from arena import BOTH, Arena, wait_for_inodes
 from at_hand import GIB, AtHand
-from rows import GROUPS, ROWS, Row, chosen
+from elsewhere import FilmroomElsewhere
+from rows import ELSEWHERE, GROUPS, ROWS, Row, chosen
 
 RESULTS = Path(__file__).parent / "results"
 FULL = "compare"  # the name of what the whole bench keeps
@@ -64,14 +66,15 @@ def caption(kept: dict[str, Any]) -> str:
     memory = f"{kept['memory_gib']} GiB of memory at hand"
     rounds = report.rounds(kept["values"])
     orthanc = had["Orthanc"].rpartition(" ")[2]
+    plotted = " Right of 1x filmroom is better; the mark is what is wanted."
     return (
         f"{had['machine']}; Orthanc {orthanc}, medians of {rounds}, {memory}, "
-        f"{kept['day']}. Right of 1x filmroom is better; the mark is what is wanted."
+        f"{kept['day']}.{'' if _is_elsewhere(kept['values']) else plotted}"
     )
 
 
 def keep(name: str, kept: dict[str, Any]) -> None:
-    """Write NAME.json, .md and .svg into bench/results.
+    """Write NAME.json, .md and, of two servers, .svg into bench/results.
 
     Rows that were not measured this time stay as an earlier run kept them under that name.
     """
@@ -80,12 +83,23 @@ def keep(name: str, kept: dict[str, Any]) -> None:
     if before.exists():
         values = json.loads(before.read_text())["values"] | kept["values"]
         kept = kept | {"values": {key: values[key] for key in ROWS if key in values}}
-    summed = report.lines(kept["values"])
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
-    words = f"# {name}\n\n{caption(kept)}\n\n![The ratios]({name}.svg)\n\n{report.table(summed)}\n"
+    image = "" if _is_elsewhere(kept["values"]) else f"![The ratios]({name}.svg)\n\n"
+    words = f"# {name}\n\n{caption(kept)}\n\n{image}{table(kept['values'])}\n"
     (RESULTS / f"{name}.md").write_text(words)
-    (RESULTS / f"{name}.svg").write_text(plot.svg(summed, caption(kept)))
-    print(f"kept as {RESULTS / name}.json, .md and .svg")
+    if image:
+        summed = report.lines(kept["values"])
+        (RESULTS / f"{name}.svg").write_text(plot.svg(summed, caption(kept)))
+    print(f"kept in {RESULTS} as {name}")
+
+
+def table(values: report.Values) -> str:
+    """The table of two servers, or that of three."""
+    return report.elsewhere(values) if _is_elsewhere(values) else report.table(report.lines(values))
+
+
+def _is_elsewhere(values: report.Values) -> bool:
+    return any(report.ELSEWHERE in by_server for by_server in values.values())
 
 
 def compared(arena: Arena, against: Path) -> int:
@@ -113,6 +127,11 @@ def options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", metavar="A,B", help=f"rows, or groups: {', '.join(GROUPS)}")
+    parser.add_argument(
+        "--elsewhere",
+        action="store_true",
+        help="measure filmroom on PostgreSQL and S3 too, where that makes a difference",
+    )
     parser.add_argument("--rounds", type=int, help="default 5; 2 with --quick or --against")
     parser.add_argument("--quick", action="store_true", help="the few rows that tell the most")
     parser.add_argument(
@@ -129,6 +148,8 @@ def options() -> argparse.Namespace:
 def wanted(arguments: argparse.Namespace) -> list[Row]:
     if arguments.rows:
         return chosen(arguments.rows.split(","))
+    if arguments.elsewhere:
+        return chosen(ELSEWHERE)
     if arguments.quick or arguments.against:
         return [row for row in ROWS.values() if row.quick]
     return list(ROWS.values())
@@ -138,10 +159,9 @@ def run(arguments: argparse.Namespace, folder: Path, keys: Collection[str]) -> i
     few = arguments.quick or arguments.against
     rounds = arguments.rounds or (2 if few else 5)
     memory = AtHand(int(arguments.memory_gib * GIB))
-    arena = Arena(folder, rounds, keys, memory)
-    name = arguments.keep or (FULL if set(keys) == set(ROWS) else "")
-    if arguments.against:
-        name = ""
+    kinds = (FilmroomElsewhere, *BOTH) if arguments.elsewhere else BOTH
+    arena = Arena(folder, rounds, keys, memory, kinds)
+    name = "" if arguments.against else arguments.keep or _whole(arguments, keys)
     is_whole = False
     try:
         status = compared(arena, arguments.against) if arguments.against else 0
@@ -150,12 +170,19 @@ def run(arguments: argparse.Namespace, folder: Path, keys: Collection[str]) -> i
         is_whole = True
     finally:
         memory.give()
-        print(report.table(report.lines(arena.values)))
+        print(table(arena.values))
         if name and arena.values:
             keep(name if is_whole else f"{name}-unfinished", _record(arena, arguments.memory_gib))
-    if name == FULL:
+    if name in figures.RESULT_NAMES:
         figures.write()
     return status
+
+
+def _whole(arguments: argparse.Namespace, keys: Collection[str]) -> str:
+    """The name under which a run of all that there is to measure is kept, or nothing."""
+    if arguments.elsewhere:
+        return "" if arguments.rows or arguments.quick else report.ELSEWHERE
+    return FULL if set(keys) == set(ROWS) else ""
 
 
 def _record(arena: Arena, memory_gib: float) -> dict[str, Any]:

@@ -13,20 +13,21 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from report import Line, figure, lines, rounds, table, times
+from report import Line, elsewhere, figure, lines, rounds, table, times
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 PAGES = (ROOT / "docs" / "figures.md", ROOT / "bench" / "README.md")
+RESULT_NAMES = ("compare", "elsewhere", "scale", "scale_postgresql")
+BLOCKS = ("how", "leads", "short", "behind", "alone", "table", *RESULT_NAMES[1:])
 # Marked by link definitions, which no renderer shows; comments are shown by those without HTML.
 _BLOCK = re.compile(r"(\[figures-(\w+)\]: # [^\n]*\n\n).*?(\n\[figures-end\]: # )", re.S)
 
 
-def blocks(compare: Mapping[str, Any] | None, scale: Mapping[str, Any] | None) -> dict[str, str]:
+def blocks(kept: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
     """The generated parts of the pages by name; what was not measured yet says so."""
-    missing = "Not measured yet.\n"
-    found = dict.fromkeys(("how", "leads", "short", "behind", "alone", "table", "scale"), missing)
-    if compare is not None:
+    found = dict.fromkeys(BLOCKS, "Not measured yet.\n")
+    if (compare := kept.get("compare")) is not None:
         summed = lines(compare["values"])
         found |= {
             "how": _how(compare),
@@ -36,8 +37,11 @@ def blocks(compare: Mapping[str, Any] | None, scale: Mapping[str, Any] | None) -
             "alone": _alone(summed),
             "table": table(summed) + "\n",
         }
-    if scale is not None:
-        found["scale"] = scale_table(scale)
+    if (beside := kept.get("elsewhere")) is not None:
+        found["elsewhere"] = f"{_how(beside)}\n{elsewhere(beside['values'])}\n"
+    for name in ("scale", "scale_postgresql"):
+        if (scale := kept.get(name)) is not None:
+            found[name] = scale_table(scale)
     return found
 
 
@@ -119,7 +123,7 @@ def _kept(name: str) -> Any:
 
 def write(*, check: bool = False) -> list[Path]:
     """Write the pages that have changed, or only say which they are."""
-    parts = blocks(_kept("compare"), _kept("scale"))
+    parts = blocks({name: _kept(name) for name in RESULT_NAMES})
     changed = []
     for path in PAGES:
         page = path.read_text("utf-8")

@@ -43,6 +43,11 @@ def day(n: int) -> str:
     return time.strftime("%Y%m%d", time.gmtime(_FIRST_DAY + n * _APART))
 
 
+def instances_before(n: int) -> int:
+    """How many instances the studies before study `n` have."""
+    return n * IMAGES + (500 - IMAGES) * ((n + LONG - 51) // LONG)
+
+
 def study(n: int, images: int = 0) -> Iterator[NewInstance]:
     """The instances of study `n`; images: how many, if not as many as are its due."""
     images = images or (500 if n % LONG == 50 else IMAGES)

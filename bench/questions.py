@@ -132,6 +132,17 @@ def _below(index: SqlIndex, some: list[int]) -> Iterator[Question]:
     )
 
 
+def over_http(studies: int) -> Iterator[tuple[str, Callable[[int], str]]]:
+    """What a node is asked for at /studies: a name, and the n-th query string of it."""
+    dice = random.Random(2)
+    some = [dice.randrange(studies) for _ in range(30)]
+    yield "QIDO-RS PatientID", lambda n: f"PatientID={made_up.patient_id(some[n])}"
+    yield "QIDO-RS name contains", lambda n: f"PatientName=*TH{some[n] % 900 + 100}*&limit=50"
+    yield "QIDO-RS page of 50", lambda n: f"limit=50&offset={50 * n}"
+    yield "QIDO-RS page of 50 MR", lambda n: f"ModalitiesInStudy=MR&limit=50&offset={50 * n}"
+    yield "QIDO-RS page of 50 at half", lambda n: f"limit=50&offset={studies // 2 + 50 * n}"
+
+
 def _counts(index: SqlIndex) -> Iterator[Question]:
     smi = {"PatientName": Wildcard("SMI*")}
     yield "count of all studies", lambda n: index.count(Query(Level.STUDY, {})), 5

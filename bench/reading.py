@@ -81,7 +81,7 @@ SMALL, LARGE = 500, 1_000  # slices of the two studies in the library
 
 
 def _library(arena: Arena) -> list[Server]:
-    """Both servers holding a CT of 500 slices and one of 1,000."""
+    """The servers, each holding a CT of 500 slices and one of 1,000."""
 
     def fill(server: Server) -> None:
         for count in (SMALL, LARGE):

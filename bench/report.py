@@ -1,4 +1,4 @@
-"""What the figures say: medians, ratios, the table, and what got slower. No I/O."""
+"""What the figures say: medians, ratios, the tables, and what got slower. No I/O."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rows import ROWS, Row
 
 Values = Mapping[str, Mapping[str, Sequence[float]]]  # row -> server -> one value a round
 OURS, THEIRS, LIMIT = "filmroom", "Orthanc", "limit"
+ELSEWHERE = "elsewhere"  # filmroom on PostgreSQL and S3
 TOLERANCE = 0.20
 
 
@@ -17,7 +18,7 @@ TOLERANCE = 0.20
 class Line:
     """One row, summed up.
 
-    ratio: how many times better than Orthanc; low, high: the same of the single rounds.
+    ratio: how many times better than the other; low, high: the same of the single rounds.
     limit: what the sender alone could do, where that was measured.
     """
 
@@ -47,12 +48,17 @@ def ratio(row: Row, ours: float, theirs: float) -> float | None:
     return theirs / ours if row.less else ours / theirs
 
 
-def line(row: Row, by_server: Mapping[str, Sequence[float]]) -> Line:
+def line(
+    row: Row,
+    by_server: Mapping[str, Sequence[float]],
+    one: str = OURS,
+    other: str = THEIRS,
+) -> Line:
     """Sum up one row: the ratio of the medians, and the spread of the rounds' own ratios."""
     medians = {name: statistics.median(v) for name, v in by_server.items() if v}
-    ours, theirs = medians.get(OURS), medians.get(THEIRS)
+    ours, theirs = medians.get(one), medians.get(other)
     both = None if ours is None or theirs is None else ratio(row, ours, theirs)
-    pairs = zip(by_server.get(OURS, ()), by_server.get(THEIRS, ()), strict=False)
+    pairs = zip(by_server.get(one, ()), by_server.get(other, ()), strict=False)
     single = [r for a, b in pairs if (r := ratio(row, a, b)) is not None]
     low, high = (min(single), max(single)) if single else (None, None)
     return Line(row, ours, theirs, both, low, high, medians.get(LIMIT))
@@ -101,19 +107,41 @@ def table(summed: Iterable[Line]) -> str:
         "|---|--:|--:|--:|--:|--:|---|--:|",
     ]
     for each in summed:
-        spread = f"{times(each.low)} to {times(each.high)}" if each.low is not None else ""
         cells = [
             f"{each.row.title}, {each.row.unit}",
             figure(each.ours),
             figure(each.theirs),
             f"**{times(each.ratio)}**" if each.ratio is not None else "",
-            spread,
+            _spread(each),
             wanted(each.row),
             said[each.reached],
             figure(each.limit),
         ]
         out.append(f"| {' | '.join(cells)} |")
     return "\n".join(out)
+
+
+def elsewhere(values: Values) -> str:
+    """A Markdown table of three: how the one elsewhere does beside the other two."""
+    out = [
+        "| row | PostgreSQL and S3 | SQLite and files | Orthanc | to SQLite and files "
+        "| of one round | to Orthanc | of one round |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for key, row in ROWS.items():
+        if not values.get(key, {}).get(ELSEWHERE):
+            continue
+        ours, theirs = (line(row, values[key], ELSEWHERE, other) for other in (OURS, THEIRS))
+        cells = [f"{row.title}, {row.unit}"]
+        cells += map(figure, (ours.ours, ours.theirs, theirs.theirs))
+        for each in (ours, theirs):
+            cells += [f"**{times(each.ratio)}**" if each.ratio is not None else "", _spread(each)]
+        out.append(f"| {' | '.join(cells)} |")
+    return "\n".join(out)
+
+
+def _spread(each: Line) -> str:
+    return f"{times(each.low)} to {times(each.high)}" if each.low is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

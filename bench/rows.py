@@ -146,6 +146,12 @@ RESTING = [
 ROWS: dict[str, Row] = {
     row.key: row for row in [*STORING, *LARGE, *FINDING, *VIEWING, *FETCHING, *RESTING]
 }
+# What differs when index and files are elsewhere: with PostgreSQL and S3 beside files and SQLite.
+ELSEWHERE = (
+    *("store-ct-*", "store-mr-*", "stow-*", "find-exact-10k", "find-750"),
+    *("qido-exact-10k", "qido-page-10k", "qido-half-10k", "qido-750"),
+    *("meta-500-*", "frame-*", "get-*", "move-*", "wado-*"),
+)
 GROUPS = tuple(dict.fromkeys(row.group for row in ROWS.values()))
 
 

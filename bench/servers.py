@@ -102,9 +102,13 @@ class Server:
         except (OSError, urllib.error.URLError):
             return False
 
-    def _signal(self, number: int) -> None:
+    def processes(self) -> list[int]:
+        """All that belong to it."""
         assert self.process is not None
-        for pid in family(self.process.pid):
+        return family(self.process.pid)
+
+    def _signal(self, number: int) -> None:
+        for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -118,9 +122,8 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """User and system time so far, of all its processes."""
-        assert self.process is not None
         ticks = 0
-        for pid in family(self.process.pid):
+        for pid in self.processes():
             try:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             except OSError:
@@ -130,9 +133,8 @@ class Server:
 
     def rss_mib(self) -> float:
         """Resident memory of all its processes; pages that they share count once."""
-        assert self.process is not None
         kib = 0
-        for pid in family(self.process.pid):
+        for pid in self.processes():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
                     kib += int(line.split()[1])
@@ -140,9 +142,8 @@ class Server:
 
     def peak_mib(self) -> float:
         """The most that was ever resident, process by process; shared pages count in each."""
-        assert self.process is not None
         kib = 0
-        for pid in family(self.process.pid):
+        for pid in self.processes():
             for line in Path(f"/proc/{pid}/status").read_text().splitlines():
                 if line.startswith("VmHWM:"):
                     kib += int(line.split()[1])

@@ -12,7 +12,7 @@ from time import perf_counter, sleep
 import corpus
 import dcmtk
 import web
-from arena import BOTH, SETTLE_SECONDS, Arena
+from arena import SETTLE_SECONDS, Arena
 from servers import Receiver, Server
 
 MULTIPART = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
@@ -24,7 +24,7 @@ RATE_SECONDS = 4.0  # a rate is taken over at most this long
 def rest(arena: Arena) -> None:
     """Starting, and doing nothing."""
     for n in range(arena.rounds):
-        for kind in BOTH if n % 2 == 0 else BOTH[::-1]:
+        for kind in arena.kinds if n % 2 == 0 else arena.kinds[::-1]:
             server = arena.make(kind)
             try:
                 arena.note("start", server, server.start())
@@ -43,7 +43,7 @@ def store(arena: Arena) -> None:
     }
     if arena.wants("rss-store") and not jobs:
         jobs = {("ct", 8): dcmtk.split(_part(arena, "ct", 8), 8, "store-ct")}
-    for _, servers in arena.fresh_rounds((*BOTH, Receiver)):
+    for _, servers in arena.fresh_rounds(Receiver):
         for (name, associations), folders in jobs.items():
             for server in servers:
                 count = COUNTS[name, associations]

@@ -29,13 +29,25 @@ GRPC = 10_000  # a server's second port lies so far above its first
 
 @dataclass
 class ObjectServer:
-    """A running server; `place()` is a new empty prefix in its bucket, as a URL."""
+    """A server on a folder; `place()` is a new empty prefix in its bucket, as a URL.
 
-    ports: dict[str, int]
+    is_synced: let it say yes to a PUT when the object is on the disk, and not before.
+    """
+
     folder: Path
-    program: str
+    is_synced: bool = False
+    ports: dict[str, int] = field(default_factory=lambda: _free_ports())
+    process: subprocess.Popen[bytes] | None = None
     _numbers: count[int] = field(default_factory=lambda: count(1))
-    _process: subprocess.Popen[bytes] | None = None
+
+    def make(self) -> ObjectServer:
+        """What it finds in its folder: who may use it."""
+        (self.folder / "data").mkdir(parents=True)
+        keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        identity = {"name": "filmroom", "credentials": [keys], "actions": actions}
+        (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        return self
 
     @property
     def endpoint(self) -> str:
@@ -48,7 +60,7 @@ class ObjectServer:
 
     def start(self) -> None:
         """Start it, perhaps again; returns when it answers."""
-        command = [self.program, "server", f"-dir={self.folder}/data", "-ip=127.0.0.1", "-filer"]
+        command = [_needed(), "server", f"-dir={self.folder}/data", "-ip=127.0.0.1", "-filer"]
         command += ["-s3", f"-s3.config={self.folder}/s3.json", "-master.volumeSizeLimitMB=256"]
         command += ["-volume.max=40", "-master.telemetry=false"]
         for name in SERVERS:
@@ -56,8 +68,12 @@ class ObjectServer:
             command += [f"-{name}.port={port}", f"-{name}.port.grpc={port + GRPC}"]
         command += [f"-s3.port.{name}={self.ports[name]}" for name in OTHERS]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
         self._wait()
+        if self.is_synced:
+            rule = {"locationPrefix": "/buckets/filmroom/", "fsync": True}
+            path = f"http://127.0.0.1:{self.ports['filer']}/etc/seaweedfs/filer.conf"
+            httpx.put(path, content=json.dumps({"locations": [rule]})).raise_for_status()
 
     def _wait(self) -> None:
         ends = time.monotonic() + 60
@@ -73,19 +89,27 @@ class ObjectServer:
 
     def stop(self) -> None:
         """End it at once."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(30)
-            self._process = None
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(30)
+            self.process = None
+
+    def shut_down(self) -> None:
+        """End it in good order."""
+        if self.process is not None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(60)
+            self.stop()
 
     def hang(self) -> None:
         """Let it answer nobody, nor refuse; `go_on` ends that."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
 
 def program() -> str | None:
@@ -94,22 +118,21 @@ def program() -> str | None:
     return str(beside) if beside.exists() else shutil.which("weed")
 
 
-@contextlib.contextmanager
-def object_server() -> Iterator[ObjectServer]:
-    """Make, start and finally remove a server."""
+def _needed() -> str:
     found = program()
     if found is None:
         message = "SeaweedFS is not installed"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return found
+
+
+@contextlib.contextmanager
+def object_server() -> Iterator[ObjectServer]:
+    """Make, start and finally remove a server."""
     folder = Path(tempfile.mkdtemp(prefix="filmroom-objects-"))
-    (folder / "data").mkdir()
-    keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    identity = {"name": "filmroom", "credentials": [keys], "actions": actions}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    made = ObjectServer(_free_ports(), folder, found)
+    made = ObjectServer(folder)
     try:
-        made.start()
+        made.make().start()
         yield made
     finally:
         made.stop()

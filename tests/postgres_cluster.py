@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -19,34 +19,76 @@ from typing import Any
 import psycopg
 import pytest
 
+USER = "filmroom"
+HASTY = {"fsync": "off", "full_page_writes": "off"}  # nothing here is to be kept
+
 
 @dataclass
 class Cluster:
-    """A running server; `database()` makes a new empty database and returns its URL."""
+    """A server on a folder; `database()` makes a new empty database and returns its URL.
 
-    port: int
-    user: str
-    _command: list[str | Path]
-    _options: dict[str, Any]
-    _folder: Path
+    settings: PostgreSQL's own; others may be given at the next start.
+    """
+
+    folder: Path
+    settings: Mapping[str, str]
+    port: int = field(default_factory=lambda: _free_port())
+    server: subprocess.Popen[bytes] | None = None
     _numbers: count[int] = field(default_factory=lambda: count(1))
-    _server: subprocess.Popen[bytes] | None = None
+
+    def make(self) -> Cluster:
+        """initdb, as another user when we are root."""
+        if who := _other_user():
+            shutil.chown(self.folder, "postgres", "postgres")
+        initdb = [_program("initdb"), "-D", "data", "-U", USER, "-A", "trust", "-E", "UTF8"]
+        initdb += ["--locale=C.UTF-8", "--no-sync"]
+        subprocess.run(initdb, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **who)
+        return self
 
     def start(self) -> None:
         """Start it, perhaps again; returns when it answers."""
-        path = self._folder / "log"
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(self.folder),
+            **self.settings,
+        }
+        arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        path = self.folder / "log"
         with path.open("ab") as log:
-            self._server = subprocess.Popen(
-                self._command, cwd=self._folder, stdout=log, stderr=log, **self._options
+            self.server = subprocess.Popen(
+                [_program("postgres"), "-D", "data", *arguments],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                **_other_user(),
             )
-        _wait(self, self._server, path)
+        self._wait(path)
+
+    def _wait(self, log: Path) -> None:
+        assert self.server is not None
+        for _ in range(300):
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(self.url("postgres"), connect_timeout=2).close()
+                return
+            if self.server.poll() is not None:
+                break
+            time.sleep(0.1)
+        pytest.fail("PostgreSQL did not start: " + log.read_text(errors="replace")[-2000:])
 
     def stop(self) -> None:
         """End it at once, as a crash would; connections are cut."""
-        if self._server is not None:
-            self._server.send_signal(signal.SIGQUIT)
-            self._server.wait(30)
-            self._server = None
+        self._end(signal.SIGQUIT, 30)
+
+    def shut_down(self) -> None:
+        """End it in good order, everything written; connections are cut."""
+        self._end(signal.SIGINT, 300)
+
+    def _end(self, number: signal.Signals, seconds: float) -> None:
+        if self.server is not None:
+            self.server.send_signal(number)
+            self.server.wait(seconds)
+            self.server = None
 
     def hang(self) -> None:
         """Let it answer nobody, nor refuse; `go_on` ends that."""
@@ -56,15 +98,15 @@ class Cluster:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        assert self._server is not None
-        parent = self._server.pid
+        assert self.server is not None
+        parent = self.server.pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         for pid in (parent, *map(int, children)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def url(self, database: str) -> str:
-        return f"postgresql://{self.user}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
     def database(self, template: str = "template0", name: str = "") -> str:
         name = name or f"filmroom_{next(self._numbers)}"
@@ -81,51 +123,34 @@ def binaries() -> Path | None:
     return next((folder for folder in found if (folder / "postgres").exists()), None)
 
 
-@contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Make, start and finally remove a cluster; as another user when we are root."""
-    folder_of_programs = binaries()
-    if folder_of_programs is None:
+def _program(name: str) -> Path:
+    folder = binaries()
+    if folder is None:
         message = "PostgreSQL is not installed"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return folder / name
+
+
+def _other_user() -> dict[str, Any]:
+    """PostgreSQL does not run as root."""
     run_as = {"user": "postgres", "group": "postgres", "extra_groups": []}
-    who = run_as if os.geteuid() == 0 else {}
+    return run_as if os.geteuid() == 0 else {}
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Cluster]:
+    """Make, start and finally remove a cluster."""
     folder = Path(tempfile.mkdtemp(prefix="filmroom-postgres-"))
-    if who:
-        shutil.chown(folder, "postgres", "postgres")
-    made = None
+    made = Cluster(folder, HASTY)
     try:
-        data = folder / "data"
-        initdb = [folder_of_programs / "initdb", "-D", data, "-U", "filmroom", "-A", "trust"]
-        initdb += ["-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
-        subprocess.run(initdb, check=True, cwd=folder, stdout=subprocess.DEVNULL, **who)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        options = {
-            "listen_addresses": "127.0.0.1",
-            "port": port,
-            "unix_socket_directories": folder,
-            "fsync": "off",
-            "full_page_writes": "off",
-        }
-        arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        command = [folder_of_programs / "postgres", "-D", data, *arguments]
-        made = Cluster(port, "filmroom", command, who, folder)
-        made.start()
+        made.make().start()
         yield made
     finally:
-        if made is not None:
-            made.stop()  # nothing here is to be kept
+        made.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait(made: Cluster, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
-        with contextlib.suppress(psycopg.OperationalError):
-            psycopg.connect(made.url("postgres"), connect_timeout=2).close()
-            return
-        if server.poll() is not None:
-            break
-        time.sleep(0.1)
-    pytest.fail("PostgreSQL did not start: " + log.read_text(errors="replace")[-2000:])

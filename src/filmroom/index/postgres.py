@@ -83,7 +83,10 @@ class _Statements:
         self.told: dict[Message, None] = {}
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        cursor = self._connection.execute(_placed(self._namespace, sql), parameters or None)
+        placed = _placed(self._namespace, sql)
+        cursor = self._connection.execute(
+            placed, parameters or None, prepare=_prepared(parameters)
+        )
         return cursor.fetchall() if cursor.description else []
 
     def many(self, sql: str, parameters: Sequence[Parameters]) -> list[Row]:
@@ -236,6 +239,16 @@ def _configure(connection: Connection) -> None:
         "SELECT set_config('synchronous_commit', 'on', false)"
         " WHERE current_setting('synchronous_commit') = 'off'"
     )
+
+
+def _prepared(parameters: Parameters) -> bool | None:
+    """Never with a list among the parameters, else from the sixth time on.
+
+    The plan for any list is chosen by how large the tables are then; one from their first
+    minutes goes on to read them whole when they have grown, until somebody analyses them.
+    """
+    found = parameters.values() if isinstance(parameters, Mapping) else parameters
+    return False if any(isinstance(each, list) for each in found) else None
 
 
 @lru_cache(maxsize=1024)

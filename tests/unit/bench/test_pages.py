@@ -42,7 +42,7 @@ def test_bars_grow_with_the_logarithm_and_stay_on_the_paper():
 
 
 def test_every_row_is_told_where_it_belongs():
-    parts = figures.blocks(COMPARE, None)
+    parts = figures.blocks({"compare": COMPARE})
     assert "C-STORE CT, 1 association " in parts["leads"]
     assert "C-STORE CT, 8 associations" in parts["short"]
     assert "WADO-RS study of 500 CT, 1 client" in parts["behind"]
