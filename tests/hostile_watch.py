@@ -16,7 +16,7 @@ from nodes import FilmroomProcess
 MIB = 1 << 20
 ANSWER_SECONDS = 2.0
 GROWTH_BYTES = 256 * MIB
-IN_DATA = {"store", "quarantine", "tmp", "filmroom.lock", "scrub.lock", "running"}
+IN_DATA = {"store", "quarantine", "tmp", "filmroom.lock", "scrub.lock", "running", "node"}
 _LEAK = re.compile(
     r"Traceback|File \"|site-packages|\.py\b|/usr/|/tmp/|/home/|sqlite", re.IGNORECASE
 )
@@ -114,7 +114,7 @@ class Watch:
             assert name in IN_DATA or name.startswith("index.sqlite"), name
         for path in (node.data / "store").rglob("*"):
             assert re.fullmatch(r"[0-9.]+(-[0-9a-f]{8})?(\.dcm)?", path.name), path
-        for path in (node.data / "quarantine").iterdir():
+        for path in (node.data / "quarantine").glob("*"):
             assert re.fullmatch(r"[0-9a-f]{32}\.dcm", path.name), path
 
 

@@ -46,6 +46,12 @@ class Elsewhere:
 ELSEWHERE: list[Elsewhere] = []  # one of them, or none: see conftest.py
 
 
+def about_files() -> None:
+    """Call first in a test that is about files and SQLite; elsewhere there are none."""
+    if ELSEWHERE:
+        pytest.skip("about files, and there are none")
+
+
 def free_port() -> int:
     """A port nobody uses now, below those that the system gives to outgoing connections."""
     while True:
@@ -140,6 +146,5 @@ class FilmroomProcess:
         return list((self.data / "tmp").iterdir())
 
     def stored_files(self) -> list[Path]:
-        if ELSEWHERE:
-            pytest.skip("about files, and there are none")
+        about_files()
         return sorted(p for p in (self.data / "store").rglob("*") if p.is_file())
