@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from postgres_cluster import Cluster
+from postgres_cluster import USER, Cluster
 
 SERVERS = 3  # connections for all of a database's clients: hardly ever the one they had before
 
@@ -52,7 +52,7 @@ def pooler(cluster: Cluster) -> Iterator[Pooler]:
         port = free.getsockname()[1]
     (folder / "ini").write_text(
         f"""[databases]
-* = host=127.0.0.1 port={cluster.port} user={cluster.user}
+* = host=127.0.0.1 port={cluster.port} user={USER}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
