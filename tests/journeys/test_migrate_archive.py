@@ -11,28 +11,15 @@ import pytest
 
 from instances import a_data_set, data_set_bytes, part10
 from nodes import ELSEWHERE, FilmroomProcess
-from object_store import ACCESS_KEY, SECRET_KEY, object_server
-from postgres_cluster import cluster
+from object_store import ACCESS_KEY, SECRET_KEY
 from senders import Senders, contents, stow, templates
-
-
-@pytest.fixture(scope="module")
-def database():
-    if ELSEWHERE:
-        pytest.skip("from an archive on one machine")
-    with cluster() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server():
-    with object_server() as running:
-        yield running
 
 
 @pytest.fixture
 def new(tmp_path, database, server):
     """Settings of the new archive."""
+    if ELSEWHERE:
+        pytest.skip("from an archive on one machine")
     file = tmp_path / "new.toml"
     file.write_text(
         f"""
