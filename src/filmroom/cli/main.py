@@ -27,6 +27,7 @@ from filmroom.cli.common import (
     say,
     settings_from,
 )
+from filmroom.cli.migrating import migrate
 from filmroom.cli.moving import migrate_archive
 from filmroom.cli.scrub import scrub
 
@@ -52,6 +53,7 @@ app.command("scrub")(scrub)
 app.command("backup")(backup)
 app.command("restore")(restore)
 app.command("verify")(verify)
+app.command("migrate")(migrate)
 app.command("migrate-archive")(migrate_archive)
 
 

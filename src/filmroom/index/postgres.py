@@ -16,6 +16,7 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
+from filmroom import __version__
 from filmroom.archive.errors import Unavailable
 from filmroom.index.engine import Dialect, Parameters, Row, Transaction, TryAgain, load_statements
 
@@ -94,7 +95,7 @@ class Postgres:
             min_size=1,
             max_size=CONNECTIONS,
             timeout=PATIENCE_SECONDS,
-            kwargs={"autocommit": True, "application_name": "filmroom"},
+            kwargs={"autocommit": True, "application_name": f"filmroom {__version__}"},
             configure=_configure,
             open=False,
         )

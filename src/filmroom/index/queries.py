@@ -67,7 +67,7 @@ def open_index(url: str) -> SqlIndex:
 
     Raises Unavailable, migrate.SchemaTooNew, or ValueError for another kind of URL.
     """
-    engine = _engine(url)
+    engine = open_engine(url)
     try:
         migrate(engine)
         engine.settle_in()
@@ -77,7 +77,8 @@ def open_index(url: str) -> SqlIndex:
     return SqlIndex(engine)
 
 
-def _engine(url: str) -> Engine:
+def open_engine(url: str) -> Engine:
+    """The database alone, its schema as it is. Raises Unavailable, ValueError."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/"):
         from filmroom.index.sqlite import Sqlite

@@ -448,3 +448,9 @@ SELECT count(*) FROM schema_version;
 
 -- name: lock_schema.postgres
 SELECT pg_advisory_xact_lock(5724410);
+
+-- name: other_versions.postgres
+SELECT DISTINCT application_name FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'filmroom %'
+  AND application_name <> current_setting('application_name')
+ORDER BY application_name;
