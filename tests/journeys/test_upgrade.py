@@ -1,4 +1,4 @@
-"""Two nodes are upgraded one after the other while they work; at last the old version is refused."""
+"""Two nodes are upgraded one after the other while they work; then the old version is refused."""
 
 from __future__ import annotations
 

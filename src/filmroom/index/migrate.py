@@ -113,7 +113,7 @@ def survey(engine: Engine) -> Survey:
 def _present(engine: Engine, tx: Transaction) -> dict[int, str]:
     """Number -> name of what is applied; nobody else applies anything meanwhile."""
     if "lock_schema" in engine.statements:
-        tx.rows(engine.statements["lock_schema"])
+        tx.script(engine.statements["lock_schema"])  # as long as another's step takes
     tx.script(_VERSIONS)
     return dict(tx.rows("SELECT number, name FROM schema_version"))
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from filmroom import __version__
@@ -21,7 +23,17 @@ from filmroom.archive.errors import Unavailable
 from filmroom.index.engine import Dialect, Parameters, Row, Transaction, TryAgain, load_statements
 
 CONNECTIONS = 16
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 10.0  # until a connection is to be had
+ANSWER_SECONDS = 60.0  # a statement is given up when the server says nothing for so long
+RECONNECT_SECONDS = 5.0  # then it is tried again when somebody needs a connection
+_NAME = f"filmroom {__version__}"  # by which an upgrade knows who is still at work
+# Unless the URL says otherwise. The server, too, gives up a transaction whose node is gone.
+_TERMS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 60,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
 _MACROS = {
     "ids": "unnest(:ids::bigint[]) WITH ORDINALITY AS k (id, n)",
     "among_uids": "= ANY(:uids::text[])",
@@ -29,7 +41,41 @@ _MACROS = {
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 _MET_ANOTHER = (errors.DeadlockDetected, errors.SerializationFailure, errors.UniqueViolation)
 
-Connection = psycopg.Connection[Row]
+
+class Connection(psycopg.Connection[Row]):
+    """One that is not waited on for ever: a network may swallow what it was given."""
+
+    is_hurried = True
+
+    def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+        """Raises OperationalError when no answer comes; the connection is closed then."""
+        if not self.is_hurried:
+            return super().wait(gen, *args, **options)
+        try:
+            return super().wait(_hurried(gen, ANSWER_SECONDS), *args, **options)
+        except _Silent:
+            self.close()
+            raise
+
+
+class _Silent(psycopg.OperationalError):
+    """The server has taken what it was sent, and said nothing."""
+
+
+def _hurried(waiting: Any, seconds: float) -> Generator[Any, Any, Any]:
+    """psycopg's own steps, until there was nothing to read or write for so long."""
+    last = time.monotonic()
+    try:
+        wanted = next(waiting)
+        while True:
+            ready = yield wanted
+            if ready:
+                last = time.monotonic()
+            elif time.monotonic() - last > seconds:
+                raise _Silent(f"no answer in {seconds:g} seconds")
+            wanted = waiting.send(ready)
+    except StopIteration as end:
+        return end.value
 
 
 class PostgresDialect:
@@ -78,7 +124,11 @@ class _Statements:
             return found
 
     def script(self, sql: str) -> None:
-        self._connection.execute(sql.encode())
+        self._connection.is_hurried = False
+        try:
+            self._connection.execute(sql.encode())
+        finally:
+            self._connection.is_hurried = True
 
 
 class Postgres:
@@ -95,7 +145,9 @@ class Postgres:
             min_size=1,
             max_size=CONNECTIONS,
             timeout=PATIENCE_SECONDS,
-            kwargs={"autocommit": True, "application_name": f"filmroom {__version__}"},
+            reconnect_timeout=RECONNECT_SECONDS,
+            connection_class=Connection,
+            kwargs={"autocommit": True, "application_name": _NAME, **_terms(url)},
             configure=_configure,
             open=False,
         )
@@ -111,9 +163,9 @@ class Postgres:
             try:
                 return self._rows(sql, parameters)
             except psycopg.OperationalError as error:
-                if isinstance(error, PoolTimeout | PoolClosed) or error.sqlstate not in _GONE:
+                if not _is_lost(error):
                     raise
-                self._pool.check()  # the server went and came back: drop what is dead
+                self._pool.drain()  # the server went and came back: drop what may be dead
                 return self._rows(sql, parameters)
 
     def bulk(self, sql: str, parameters: Parameters, columns: str) -> list[Row]:
@@ -132,9 +184,8 @@ class Postgres:
             except _MET_ANOTHER as error:
                 raise TryAgain(str(error)) from error
             except psycopg.OperationalError as error:
-                if not isinstance(error, PoolTimeout | PoolClosed):
-                    with contextlib.suppress(psycopg.Error):
-                        self._pool.check()
+                if _is_lost(error):
+                    self._pool.drain()
                 raise
 
     def settle_in(self) -> None:
@@ -147,12 +198,29 @@ class Postgres:
 _GONE = {None, "57P01", "57P02", "57P03"}  # connection lost, server going down or coming up
 
 
+def _is_lost(error: psycopg.OperationalError) -> bool:
+    """Whether the connection broke; others will have broken with it."""
+    return not isinstance(error, PoolTimeout | PoolClosed) and error.sqlstate in _GONE
+
+
+def _terms(url: str) -> dict[str, Any]:
+    """Our part of how to connect; Unavailable for a URL that is none."""
+    with _told():
+        said = conninfo_to_dict(url)
+    return {name: value for name, value in _TERMS.items() if name not in said}
+
+
 def _configure(connection: Connection) -> None:
-    """Success means committed, whatever the server's default says."""
+    """Success means committed, whatever the server's default says.
+
+    And nobody waits for the locks of a node that is out of reach: it is never idle in a
+    transaction for more than moments.
+    """
     connection.execute(
         "SELECT set_config('synchronous_commit', 'on', false)"
         " WHERE current_setting('synchronous_commit') = 'off'"
     )
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{ANSWER_SECONDS:.0f}s'")
 
 
 @lru_cache(maxsize=1024)
