@@ -244,6 +244,25 @@ async def test_what_got_a_row_in_the_meantime_is_left_where_it_is(room, monkeypa
     assert room.committer.is_tidy
 
 
+async def test_who_could_not_be_stored_is_told_before_the_rest_is_tidied_up(room, monkeypatch):
+    """Which may take long: the same store is asked again, and it is away."""
+
+    def away(*_, **__):
+        raise GenericError("no route")
+
+    goes_on = threading.Event()
+    settled = room.index.settled_keys
+    monkeypatch.setattr(room.index, "settled_keys", lambda keys: goes_on.wait(30) and settled(keys))
+    with monkeypatch.context() as patched:
+        patched.setattr(obstore, "put", away)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await asyncio.wait_for(put(room, a_data_set()), 5)
+    goes_on.set()
+    assert (await put(room, a_data_set())).outcome is Outcome.NEW
+    assert room.committer.is_tidy
+
+
 def left_by_a_crash(room, ds):
     """Bytes of this instance that a node has put up before it died; their key."""
     key = room.blobs.key_for(1.0, ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID)
