@@ -156,10 +156,10 @@ def test_an_outage_is_refusals_and_no_restart(several, proxies, what, fault):
     if fault is not cut:  # what was on its way as it began may still have been answered
         assert load.between(began + 0.5, ended) == 0, "acknowledged by nobody knows whom"
     assert [node.process for node in several.nodes] == processes
-    all_is_held_once(several, load)
+    strays = all_is_held_once(several, load)
     print(
         f"{what} {fault.__name__} for {seconds:g} s: {dict(load.answers)}, again after "
-        f"{again:.1f} s, slowest echo {load.slowest_echo * 1000:.0f} ms"
+        f"{again:.1f} s, slowest echo {load.slowest_echo * 1000:.0f} ms, {strays} strays"
     )
 
 
@@ -244,7 +244,10 @@ def told_in_time(load):
 
 
 def all_is_held_once(several, load):
-    """What was acknowledged, byte by byte; an object for each row; nothing left lying about."""
+    """What was acknowledged, byte by byte; an object for each row; nothing left lying about.
+
+    Returns how many objects without a row there are: of what was acknowledged to nobody.
+    """
     with several.nodes[0].client() as client:
         found = contents(client)
     assert [uid for uid in load.acknowledged if uid not in found] == [], "acknowledged and lost"
@@ -256,6 +259,7 @@ def all_is_held_once(several, load):
     for node in several.nodes:
         until_tidy(node)
         assert "Traceback" not in node.log.read_text()
+    return objects.total() - len(found)
 
 
 def until_tidy(node):
