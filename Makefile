@@ -13,6 +13,7 @@ WEB := $(shell find web/src web/public -type f) web/index.html web/vite.config.t
 OHIF := $(wildcard web/ohif/*.mjs) web/ohif/pinned.json
 TESTS ?= tests
 CRASH_ROUNDS ?= 100
+NODES_ROUNDS ?= 50
 FUZZ_SECONDS ?= 600
 PYTEST := $(BIN)/python -m pytest
 
@@ -44,11 +45,12 @@ bench: env ## compare with Orthanc on this machine, half an hour; BENCH=--quick 
 	tools/setup_tests.sh
 	$(BIN)/python bench/compare.py $(BENCH)
 
-crash: env ## kill it, cut its power, fail its disk: CRASH_ROUNDS each, a hundred unless told; an hour
+crash: env ## kill it, cut its power, fail its disk and what it stands on; CRASH_ROUNDS, NODES_ROUNDS; two hours
 	tools/setup_tests.sh
 	@[ "$$(id -u)" -eq 0 ] || echo "Without root there are no power cuts: they are skipped." >&2
 	[ "$$(id -u)" -ne 0 ] || export FILMROOM_POWER_CUT_ROUNDS=$(CRASH_ROUNDS); \
 	    CI=1 FILMROOM_CRASH_ROUNDS=$(CRASH_ROUNDS) FILMROOM_FAULTS=all FILMROOM_OUTAGE_SECONDS=30 \
+	    FILMROOM_NODES_ROUNDS=$(NODES_ROUNDS) \
 	    $(PYTEST) -rP -m crash tests
 
 hostile: env ## broken and malicious input on every door; then what is large, slow or many

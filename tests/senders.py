@@ -1,4 +1,4 @@
-"""A crowd of storescu: four associations at once, and what each of them was told."""
+"""A crowd of storescu: several associations at once, and what each of them was told."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nodes import AE_TITLE
 ASSOCIATIONS = 4
 FILES = 250  # a sender's: more than it can send before somebody interrupts
 PATIENCE_SECONDS = 120
+AGAIN_SECONDS = 0.5  # a modality waits longer before it calls again
 ROOT = "1.2.826.0.1.3680043.10.9999"
 AS_STORED = {"Accept": "application/dicom; transfer-syntax=*"}
 _SENT = re.compile(
@@ -63,18 +64,33 @@ def instance_file(
 
 
 class Senders:
-    """Four storescu, each with files of its own; `sent` gets every data set by its UID."""
+    """Several storescu, each with files of its own; `sent` gets every data set by its UID.
 
-    def __init__(self, program: str, folder: Path, made_from: list[bytes], round_number: int):
+    What was acknowledged is thrown away by the sender. Those that are cut off, or told to come
+    back later, may call again with the rest: `finish`.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        folder: Path,
+        made_from: list[bytes],
+        round_number: int,
+        *,
+        associations: int = ASSOCIATIONS,
+        files: int = FILES,
+    ):
         self._program = program
-        self._folders = [folder / f"{round_number}-{n}" for n in range(ASSOCIATIONS)]
+        self._folders = [folder / f"{round_number}-{n}" for n in range(associations)]
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._done: list[str] = []
+        self._port = 0
         self.round_number = round_number
         self.sent: dict[str, bytes] = {}
         self.interrupted = 0
         for sender, each in enumerate(self._folders):
             each.mkdir()
-            for number in range(FILES):
+            for number in range(files):
                 self._write(each, made_from, sender, number)
 
     def _write(self, folder: Path, made_from: list[bytes], sender: int, number: int) -> None:
@@ -83,12 +99,14 @@ class Senders:
         self.sent[name] = data_set_bytes(content)
 
     def start(self, port: int) -> Senders:
-        for folder in self._folders:
-            command = [self._program, "-v", "-aec", AE_TITLE, "+sd", "127.0.0.1", str(port)]
-            with _log_of(folder).open("wb") as log:
-                process = subprocess.Popen([*command, str(folder)], stdout=log, stderr=log)
-            self._processes.append(process)
+        self._port = port
+        self._processes = [self._call(folder) for folder in self._folders]
         return self
+
+    def _call(self, folder: Path) -> subprocess.Popen[bytes]:
+        command = [self._program, "-v", "-aec", AE_TITLE, "+sd", "127.0.0.1", str(self._port)]
+        with _log_of(folder).open("wb") as log:
+            return subprocess.Popen([*command, str(folder)], stdout=log, stderr=log)
 
     def wait_for_an_answer(self) -> None:
         """Return when the first instance was acknowledged."""
@@ -97,14 +115,41 @@ class Senders:
             assert time.monotonic() < deadline, "nothing was stored"
             time.sleep(0.02)
 
+    def acknowledged_so_far(self) -> list[str]:
+        """The UIDs that were answered with Success until now; the crowd goes on."""
+        return [*self._done, *(name for each in self._folders for name in _acknowledged_by(each))]
+
     def acknowledged(self) -> list[str]:
         """Wait for their end; the UIDs that were answered with Success."""
-        done = []
         for process, folder in zip(self._processes, self._folders, strict=True):
             self.interrupted += process.wait(PATIENCE_SECONDS) != 0
-            done += _acknowledged_by(folder)
+            self._done += _acknowledged_by(folder)
             shutil.rmtree(folder)
-        return done
+        return self._done
+
+    def finish(self, seconds: float = PATIENCE_SECONDS) -> list[str]:
+        """Who did not get everything acknowledged calls again with the rest, until all is."""
+        deadline = time.monotonic() + seconds
+        waiting = dict(zip(self._folders, self._processes, strict=True))
+        while waiting:
+            assert time.monotonic() < deadline, f"{len(waiting)} senders could not get done"
+            time.sleep(0.05)
+            for folder, process in list(waiting.items()):
+                if process.poll() is not None:
+                    waiting.pop(folder)
+                    if self._has_rest(folder):
+                        self.interrupted += 1
+                        time.sleep(AGAIN_SECONDS)
+                        waiting[folder] = self._call(folder)
+        return self._done
+
+    def _has_rest(self, folder: Path) -> bool:
+        """Throw away what was acknowledged; whether anything is left."""
+        done = _acknowledged_by(folder)
+        self._done += done
+        for name in done:
+            (folder / name).unlink()
+        return any(folder.iterdir())
 
 
 def _log_of(folder: Path) -> Path:

@@ -17,6 +17,7 @@ from filmroom.archive.errors import (
     Unavailable,
     Unintelligible,
     Unsupported,
+    said_of,
 )
 
 HTTP_STATUS: dict[type[ArchiveError], int] = {
@@ -98,7 +99,7 @@ def problem(
 def of_archive(error: ArchiveError) -> Response:
     """An archive error in HTTP's words; its `detail` is not shown."""
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.retry else None
-    return problem(HTTP_STATUS.get(type(error), 500), error.message, headers)
+    return problem(said_of(error, HTTP_STATUS, 500), error.message, headers)
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:

@@ -47,6 +47,7 @@ class Recovered:
     files: int  # looked at
     orphans: int  # of them without a row
     added: int  # of those that were whole
+    removed: int  # of those that were sent again meanwhile, and are held elsewhere
 
 
 class Mark:
@@ -133,7 +134,7 @@ class Storeroom:
                 "files": report.files,
                 "orphans": report.orphans,
                 "added": report.added,
-                "removed": removed,
+                "removed": removed + report.removed,
                 "seconds": round(time.monotonic() - started, 3),
             }
             log.warning("the last run did not end cleanly: tidied up", extra=told)
@@ -184,7 +185,8 @@ class Storeroom:
     def _recover(self, since: str) -> Recovered:
         """Files sealed in the instant of a crash have no rows yet: give them theirs.
 
-        Nobody was told that they are held, but they are whole, so keeping them is right.
+        Nobody was told that they are held, but they are whole, so keeping them is right; unless
+        they were sent again meanwhile, and another node has stored them.
         """
         files = 0
         orphans: list[str] = []
@@ -192,8 +194,8 @@ class Storeroom:
             files += len(batch)
             ours = set(filter(self.blobs.is_ours, batch))
             orphans += sorted(ours - self.index.known_keys(batch))
-        report = adopt(self.index, self.blobs, orphans)
-        return Recovered(files, len(orphans), report.added)
+        report = adopt(self.index, self.blobs, orphans, removing=True)
+        return Recovered(files, len(orphans), report.added, report.removed)
 
     def _stored(self, instance: NewInstance) -> None:
         self.archive.retriever.forget(instance.instance.uid)

@@ -20,7 +20,6 @@ from hostile_disk import small_disk
 from hostile_wire import Peer
 from instances import a_data_set, data_set_bytes, part10
 from nodes import AE_TITLE, FilmroomProcess
-from postgres_cluster import cluster
 from senders import AS_STORED, Senders, held_instances, templates
 
 OUTAGE_SECONDS = float(os.environ.get("FILMROOM_OUTAGE_SECONDS", "3"))
@@ -128,24 +127,18 @@ def _moved(node, getscu, folder) -> int:
 
 
 # -- the database (V1-R23) ------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def postgres():
-    with cluster() as running:
-        yield running
-
-
 @pytest.fixture
-def on_postgres(doors, postgres):
-    doors.node.environment["FILMROOM__INDEX__URL"] = postgres.database()
+def on_postgres(doors, database):
+    doors.node.environment["FILMROOM__INDEX__URL"] = database.database()
     doors.node.start()
     assert doors.store() == 0
     return doors
 
 
-def test_while_the_database_is_gone_stores_are_refused_and_then_go_on(on_postgres, postgres):
+def test_while_the_database_is_gone_stores_are_refused_and_then_go_on(on_postgres, database):
     doors = on_postgres
     process = doors.node.process
-    postgres.stop()
+    database.stop()
     try:
         until = time.monotonic() + OUTAGE_SECONDS
         while True:
@@ -157,7 +150,7 @@ def test_while_the_database_is_gone_stores_are_refused_and_then_go_on(on_postgre
             if time.monotonic() > until:
                 break
     finally:
-        postgres.start()
+        database.start()
     _until_stored(doors)
     assert doors.stow().status_code == 200
     assert doors.node.process is process
@@ -175,20 +168,20 @@ def _until_stored(doors) -> None:
 
 
 def test_while_the_database_hangs_nothing_is_acknowledged_and_then_it_goes_on(
-    on_postgres, postgres
+    on_postgres, database
 ):
     doors = on_postgres
     ds = a_data_set()
     content = data_set_bytes(part10(ds))
     with Peer(doors.node.dimse_port, timeout=OUTAGE_SECONDS) as peer:
         peer.associate()
-        postgres.hang()
+        database.hang()
         try:
             with contextlib.suppress(TimeoutError):  # it may be refused, or wait
                 assert peer.store(content, ds.SOPInstanceUID) == 0xA700
             assert wire.echo_seconds(doors.node.dimse_port) < 2
         finally:
-            postgres.go_on()
+            database.go_on()
     _until_stored(doors)
     with doors.node.client() as client:
         if ds.SOPInstanceUID in held_instances(client):  # filed, though nobody waited to be told

@@ -11,22 +11,13 @@ import pytest
 
 from instances import a_data_set, data_set_bytes, part10
 from nodes import FilmroomProcess, about_files
-from object_store import ACCESS_KEY, SECRET_KEY, object_server
-from postgres_cluster import cluster
+from object_store import ACCESS_KEY, SECRET_KEY
 from senders import Senders, contents, stow, templates
 
 
-@pytest.fixture(scope="module")
-def database():
+@pytest.fixture(autouse=True)
+def _from_one_machine():
     about_files()
-    with cluster() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server():
-    with object_server() as running:
-        yield running
 
 
 @pytest.fixture

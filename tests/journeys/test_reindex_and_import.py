@@ -18,7 +18,6 @@ from instances import a_data_set, an_instance, data_set_bytes, part10
 from nodes import FilmroomProcess
 from packaged import packaged_files
 from peers import filmroom, run
-from postgres_cluster import cluster
 
 DISC = Path(pydicom.data.__file__).parent / "test_files" / "dicomdirtests"
 AS_STORED = {"Accept": "application/dicom; transfer-syntax=*"}
@@ -38,17 +37,11 @@ SAMPLES = {
 }
 
 
-@pytest.fixture(scope="module")
-def postgres():
-    with cluster() as made:
-        yield made
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def engine(request, monkeypatch):
     """What is started from here on has its index on this engine."""
     if request.param == "postgres":
-        database = request.getfixturevalue("postgres").database()
+        database = request.getfixturevalue("database").database()
         monkeypatch.setenv("FILMROOM__INDEX__URL", database)
     return request.param
 

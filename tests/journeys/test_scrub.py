@@ -18,7 +18,6 @@ from filmroom.index.queries import open_index
 from instances import a_data_set, data_set_bytes, part10
 from nodes import FilmroomProcess, free_port
 from peers import filmroom, run, storescp
-from postgres_cluster import cluster
 
 FILES = int(os.environ.get("FILMROOM_SCRUB_FILES", "300"))
 STUDY, SERIES = "1.2.826.0.1.3680043.10.77.1", "1.2.826.0.1.3680043.10.77.1.1"
@@ -30,17 +29,11 @@ def uid(number):
     return f"{SERIES}.{100_000 + number}"
 
 
-@pytest.fixture(scope="module")
-def postgres():
-    with cluster() as made:
-        yield made
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def engine(request, monkeypatch):
     """What is started from here on has its index on this engine."""
     if request.param == "postgres":
-        monkeypatch.setenv("FILMROOM__INDEX__URL", request.getfixturevalue("postgres").database())
+        monkeypatch.setenv("FILMROOM__INDEX__URL", request.getfixturevalue("database").database())
     return request.param
 
 

@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import random
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
-
-import pytest
 
 from instances import a_data_set, data_set_bytes, part10
 from nodes import AE_TITLE
-from object_store import object_server
-from postgres_cluster import cluster
-from senders import AS_STORED, Senders, held_instances, templates
-from several import Several
+from senders import AS_STORED, held_instances
 
-ROUNDS = int(os.environ.get("FILMROOM_NODES_ROUNDS", "3"))
 OCTETS = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
-
-
-@pytest.fixture(scope="module")
-def database():
-    with cluster() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server():
-    with object_server() as running:
-        yield running
-
-
-@pytest.fixture
-def several(tmp_path, database, server):
-    made = Several(tmp_path, database.database(), server.place())
-    yield made.start()
-    made.kill()
 
 
 def storescu(peer_program, port, *paths):
@@ -132,67 +104,3 @@ def test_other_bytes_under_a_held_uid_are_kept_for_the_operator(several):
         assert data_set_bytes(kept.content) == data_set_bytes(part10(other))
         assert client.delete(f"/api/quarantine/{entry['id']}").status_code == 204
     assert several.objects("quarantine") == []
-
-
-@pytest.mark.crash
-@pytest.mark.timeout(300 + 60 * ROUNDS)
-def test_kill_9_of_any_node_loses_nothing_acknowledged(several, peer_program, tmp_path):
-    program, made_from = peer_program("storescu"), templates()
-    total = cut = 0
-    for round_number in range(ROUNDS):
-        victim = several.nodes[round_number % len(several.nodes)]
-        (other,) = [node for node in several.nodes if node is not victim]
-        senders = Senders(program, tmp_path, made_from, round_number).start(several.dimse_port)
-        senders.wait_for_an_answer()
-        time.sleep(random.Random(round_number).uniform(0, 0.9))
-        victim.kill()
-        time.sleep(0.5)
-        with other.client() as client:
-            answered = client.get("/dicom-web/studies?limit=1").status_code
-        assert answered == 200
-        acknowledged = senders.acknowledged()
-        cut += senders.interrupted
-        with other.client() as client:
-            held = held_instances(client)
-            assert [name for name in acknowledged if name not in held] == []
-            for name in held.keys() & senders.sent.keys():
-                answer = client.get(held[name], headers=AS_STORED)
-                assert answer.status_code == 200, answer.text
-                assert data_set_bytes(answer.content) == senders.sent[name]
-        victim.start()
-        total += len(acknowledged)
-    with several.nodes[0].client() as client:
-        held = held_instances(client)
-    names = [path.rpartition("/")[2].partition("_")[0] for path in several.objects()]
-    assert sorted(names) == sorted(held), "an object without a row, or twice"
-    assert total > ROUNDS
-    assert cut > 0, "nobody was interrupted: the test has no teeth"
-    print(f"{ROUNDS} rounds, {total} acknowledged, 0 lost, {cut} senders cut off")
-
-
-@pytest.mark.timeout(300)
-def test_a_store_that_is_away_is_a_refusal_and_no_restart(several, server, peer_program, tmp_path):
-    files = [tmp_path / f"{n}.dcm" for n in range(3)]
-    sets = [a_data_set(seed=n) for n in range(3)]
-    for path, ds in zip(files, sets, strict=True):
-        path.write_bytes(part10(ds))
-    assert succeeded(storescu(peer_program, several.dimse_port, files[0])) == 1
-    server.stop()
-    try:
-        sent = storescu(peer_program, several.dimse_port, files[1])
-        assert "Refused: OutOfResources" in sent.stderr, sent.stderr
-        echo = [peer_program("echoscu"), "-aec", AE_TITLE, "127.0.0.1", str(several.dimse_port)]
-        assert subprocess.run(echo, timeout=10).returncode == 0
-        for node in several.nodes:
-            with node.client() as client:
-                assert len(client.get("/dicom-web/studies").json()) == 1
-    finally:
-        server.start()
-    assert succeeded(storescu(peer_program, several.dimse_port, *files[1:])) == 2
-    with several.nodes[1].client() as client:
-        assert len(held_instances(client)) == 3
-        for ds, path in zip(sets, files, strict=True):
-            answer = client.get(path_of(ds), headers=AS_STORED)
-            assert data_set_bytes(answer.content) == data_set_bytes(path.read_bytes())
-        assert client.get("/dicom-web/studies").headers.get("Warning") is None
-    assert len(several.objects()) == 3

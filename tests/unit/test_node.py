@@ -48,7 +48,7 @@ def test_a_recovery_that_failed_is_done_by_the_next_start(settings, monkeypatch)
     mark = settings.data / "running"
     settings.data.mkdir()
 
-    def failing(*_):
+    def failing(*_, **__):
         raise Unavailable("out of space")
 
     for text, step in (("2026/01/02\n", "adopt"), ("reindexing\n", "reindex")):

@@ -63,7 +63,7 @@ class Committer:
         self._doubtful: set[str] = set()  # keys of bytes that may or may not have rows
         self._queue: queue.SimpleQueue[Job | Refusal | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
-        self._ahead = Ahead(index, self._seal, self._doubtful, self._queue.put)
+        self._ahead = Ahead(index, self._seal, self._doubtful, self._hand_on)
 
     def start(self) -> None:
         """Begin."""
@@ -112,6 +112,13 @@ class Committer:
         refusal = Refusal(staged, reason, claimed_uid, origin, received_at, loop, waiting)
         self._queue.put(refusal)
         await waiting
+
+    def _hand_on(self, job: Job) -> None:
+        """One that failed ahead of its turn is told at once; what it left has time."""
+        if job.answer is not None:
+            job.staged.discard()
+            _answer([job])
+        self._queue.put(job)
 
     # -- the thread -----------------------------------------------------------------------
     def _run(self) -> None:
@@ -165,7 +172,7 @@ class Committer:
 
     def _commit_batch(self, batch: list[Job]) -> None:
         batch = [job for job in batch if job.answer is None]
-        held = self._index.held([job.uid for job in batch])
+        held = self._index.held([job.uid for job in batch]) if batch else {}
         self._try_to_settle()
         first: dict[str, Job] = {}
         later: list[Job] = []

@@ -15,6 +15,11 @@ Edges translate: `services.outcomes` to DIMSE statuses, `filmroom.http` to HTTP.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class ArchiveError(Exception):
     """`message` may be shown to a peer; `detail` is for our log only and may name paths."""
@@ -59,3 +64,8 @@ class Unavailable(ArchiveError):
 
 class Away(Unavailable):
     """The store of the blobs does not answer; what it holds may well be sound."""
+
+
+def said_of(error: ArchiveError, table: Mapping[type[ArchiveError], T], otherwise: T) -> T:
+    """What a table of an edge says of `error`, or of its nearest ancestor in it."""
+    return next((table[kind] for kind in type(error).__mro__ if kind in table), otherwise)

@@ -34,6 +34,7 @@ class Report:
     files: int = 0
     added: int = 0
     duplicates: int = 0
+    removed: int = 0  # of those: the same content was held elsewhere
     unreadable: int = 0
     lost: int = 0  # were marked as damaged, and have no file that can be read
 
@@ -61,14 +62,25 @@ def adopt(
     progress: Callable[[Report], None] = lambda report: None,
     *,
     replacing: bool = False,
+    removing: bool = False,
 ) -> Report:
-    """Add rows for stored files that have none; files are read, never touched.
+    """Add rows for stored files that have none; files are read, and not touched unless:
 
     replacing: a file that was stored to replace another (policy `replace`) does so again,
-    should that other one still be there.
+    should that other one still be there. removing: a file that was acknowledged to nobody, and
+    whose like was sent again and is held under another key, goes.
     """
     report = Report()
     describer = Describer()
+
+    def held_already(instances: Iterable[NewInstance]) -> None:
+        for instance in instances:
+            if replacing and _is_variant(instance.location.key):
+                index.replace(instance)
+            if removing and _is_spare(index, blobs, instance):
+                blobs.remove(instance.location.key)
+                report.removed += 1
+
     batch: list[NewInstance] = []
     for key in keys:
         report.files += 1
@@ -80,10 +92,10 @@ def adopt(
             report.unreadable += 1
             log.warning("not indexed", extra={"key": key, "detail": error.message})
         if len(batch) >= BATCH:
-            _add(index, batch, report, replacing)
+            held_already(_add(index, batch, report))
             batch.clear()
             progress(report)
-    _add(index, batch, report, replacing)
+    held_already(_add(index, batch, report))
     progress(report)
     return report
 
@@ -124,24 +136,35 @@ def _digest(whole: memoryview) -> bytes:
     return digest.digest()
 
 
-def _add(index: Index, batch: list[NewInstance], report: Report, replacing: bool) -> None:
+def _add(index: Index, batch: list[NewInstance], report: Report) -> list[NewInstance]:
+    """Rows for what is not held; what was, under this key or another, is returned."""
     if not batch:
-        return
+        return []
     try:
         new = index.add(batch)
     except Conflict as error:
-        if len(batch) == 1:
-            report.unreadable += 1
-            log.warning("not indexed", extra={"key": batch[0].location.key, "detail": str(error)})
-            return
-        for instance in batch:
-            _add(index, [instance], report, replacing)
-        return
+        if len(batch) > 1:
+            return [held for instance in batch for held in _add(index, [instance], report)]
+        report.unreadable += 1
+        log.warning("not indexed", extra={"key": batch[0].location.key, "detail": str(error)})
+        return []
     report.added += sum(new)
     report.duplicates += len(new) - sum(new)
-    for instance, is_new in zip(batch, new, strict=True):
-        if replacing and not is_new and _is_variant(instance.location.key):
-            index.replace(instance)
+    return [instance for instance, is_new in zip(batch, new, strict=True) if not is_new]
+
+
+def _is_spare(index: Index, blobs: Blobs, instance: NewInstance) -> bool:
+    """Whether the same content is held, and there, under another key."""
+    held = index.held([instance.instance.uid]).get(instance.instance.uid)
+    location = instance.location
+    return (
+        held is not None
+        and held.key != location.key
+        and not held.is_damaged
+        and (held.digest, held.transfer_syntax_uid)
+        == (location.digest, location.transfer_syntax_uid)
+        and blobs.exists(held.key)
+    )
 
 
 def _is_variant(key: str) -> bool:

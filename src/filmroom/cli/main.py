@@ -29,6 +29,7 @@ from filmroom.cli.common import (
     settings_from,
 )
 from filmroom.cli.jobs import jobs
+from filmroom.cli.migrating import migrate
 from filmroom.cli.moving import migrate_archive
 from filmroom.cli.peers import peer
 from filmroom.cli.scrub import scrub
@@ -57,6 +58,7 @@ app.command("scrub")(scrub)
 app.command("backup")(backup)
 app.command("restore")(restore)
 app.command("verify")(verify)
+app.command("migrate")(migrate)
 app.command("migrate-archive")(migrate_archive)
 
 

@@ -13,6 +13,7 @@ from filmroom.archive.errors import (
     Unavailable,
     Unintelligible,
     Unsupported,
+    said_of,
 )
 from filmroom.archive.records import Outcome, Stored
 from filmroom.dicom.uids import is_valid_uid
@@ -50,7 +51,7 @@ class Failed:
 
 def failed(error: ArchiveError, claimed: tuple[str, str] = ("", "")) -> Failed:
     """A failure in the terms of the response."""
-    reason = FAILURE_REASON.get(type(error), PROCESSING_FAILURE)
+    reason = said_of(error, FAILURE_REASON, PROCESSING_FAILURE)
     return Failed(reason, *claimed, retry=error.retry)
 
 

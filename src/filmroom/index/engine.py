@@ -72,7 +72,7 @@ class Transaction(Protocol):
         ...
 
     def script(self, sql: str) -> None:
-        """Run several statements without parameters."""
+        """Run several statements without parameters, however long they take."""
         ...
 
     def notify(self, topic: str, payload: str = "") -> None:

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-import select
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg import errors
-from psycopg.pq import ConnStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from filmroom.archive.errors import Refused, Unavailable
@@ -33,12 +31,13 @@ from filmroom.index.engine import (
 )
 from filmroom.index.migrate import tables
 from filmroom.index.namespace import Namespace
+from filmroom.index.postgres_connection import ANSWER_SECONDS, Connection, has_hung_up, terms
 from filmroom.index.postgres_listening import Ear
 from filmroom.index.telling import Callback, InProcess, Message, read, spelt
 
 CONNECTIONS = 16
-PATIENCE_SECONDS = 10.0
-FAREWELL_MS = 20
+PATIENCE_SECONDS = 10.0  # until a connection is to be had
+RECONNECT_SECONDS = 5.0  # then it is tried again when somebody needs a connection
 _MACROS = {
     "ids": "unnest(:ids::bigint[]) WITH ORDINALITY AS k (id, n)",
     "among_uids": "= ANY(:uids::text[])",
@@ -48,8 +47,6 @@ _DIRECT: dict[str, Any] = {"autocommit": True, "application_name": "filmroom"}
 _POOLED: dict[str, Any] = {**_DIRECT, "prepare_threshold": None}
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 _MET_ANOTHER = (errors.DeadlockDetected, errors.SerializationFailure, errors.UniqueViolation)
-
-Connection = psycopg.Connection[Row]
 
 
 class PostgresDialect:
@@ -84,9 +81,7 @@ class _Statements:
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         placed = _placed(self._namespace, sql)
-        cursor = self._connection.execute(
-            placed, parameters or None, prepare=_prepared(parameters)
-        )
+        cursor = self._connection.execute(placed, parameters or None, prepare=_prepared(parameters))
         return cursor.fetchall() if cursor.description else []
 
     def many(self, sql: str, parameters: Sequence[Parameters]) -> list[Row]:
@@ -104,7 +99,11 @@ class _Statements:
             return found
 
     def script(self, sql: str) -> None:
-        self._connection.execute(self._namespace.placed(sql).encode())
+        self._connection.is_hurried = False
+        try:
+            self._connection.execute(self._namespace.placed(sql).encode())
+        finally:
+            self._connection.is_hurried = True
 
     def notify(self, topic: str, payload: str = "") -> None:
         message = spelt(topic, payload)
@@ -131,9 +130,11 @@ class Postgres:
             min_size=1,
             max_size=CONNECTIONS,
             timeout=PATIENCE_SECONDS,
-            kwargs=_POOLED if place.pooler else _DIRECT,
+            reconnect_timeout=RECONNECT_SECONDS,
+            connection_class=Connection,
+            kwargs={**(_POOLED if place.pooler else _DIRECT), **_terms(place.url)},
             configure=None if place.pooler else _configure,
-            check=_check,
+            check=has_hung_up,
             open=False,
         )
         with _told():
@@ -150,8 +151,9 @@ class Postgres:
             try:
                 return self._rows(sql, parameters)
             except psycopg.OperationalError as error:
-                if isinstance(error, PoolTimeout | PoolClosed) or error.sqlstate not in _GONE:
+                if not _is_lost(error):
                     raise
+                self._pool.drain()  # the server went and came back: drop what may be dead
                 return self._rows(sql, parameters)
 
     def bulk(self, sql: str, parameters: Parameters, columns: str) -> list[Row]:
@@ -173,6 +175,10 @@ class Postgres:
                     self._told.post(tuple(statements.told))
             except _MET_ANOTHER as error:
                 raise TryAgain(str(error)) from error
+            except psycopg.OperationalError as error:
+                if _is_lost(error):
+                    self._pool.drain()
+                raise
 
     @property
     def in_touch(self) -> bool:
@@ -182,7 +188,7 @@ class Postgres:
         (self._ear or self._told).listen(callback)
 
     def enter(self, transaction: Transaction) -> None:
-        transaction.rows(self.statements["lock_schema"])
+        transaction.script(self.statements["lock_schema"])  # as long as another's step takes
         name = self._namespace.name
         if not name:
             return
@@ -218,27 +224,28 @@ class Postgres:
 _GONE = {None, "57P01", "57P02", "57P03", "08P01"}
 
 
-def _check(connection: Connection) -> None:
-    """Whether the server, or a pooler, has hung up meanwhile: without asking it anything.
+def _is_lost(error: psycopg.OperationalError) -> bool:
+    """Whether the connection broke; others will have broken with it."""
+    return not isinstance(error, PoolTimeout | PoolClosed) and error.sqlstate in _GONE
 
-    One that is away behind a pooler would not answer, and each connection wait for that.
-    """
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    wait_ms = 0
-    while poll.poll(wait_ms):
-        connection.pgconn.consume_input()
-        if connection.pgconn.status != ConnStatus.OK:
-            raise psycopg.OperationalError("the server has hung up")
-        wait_ms = FAREWELL_MS  # it may say why first
+
+def _terms(url: str) -> dict[str, Any]:
+    """Our part of how to connect; Unavailable for a URL that is none."""
+    with _told():
+        return terms(url)
 
 
 def _configure(connection: Connection) -> None:
-    """Success means committed, whatever the server's default says."""
+    """Success means committed, whatever the server's default says.
+
+    And nobody waits for the locks of a node that is out of reach: it is never idle in a
+    transaction for more than moments.
+    """
     connection.execute(
         "SELECT set_config('synchronous_commit', 'on', false)"
         " WHERE current_setting('synchronous_commit') = 'off'"
     )
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{ANSWER_SECONDS:.0f}s'")
 
 
 def _prepared(parameters: Parameters) -> bool | None:

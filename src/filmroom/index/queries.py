@@ -61,7 +61,7 @@ def open_index(place: Place | str) -> SqlIndex:
 
     Raises Unavailable, Refused (migrate.SchemaTooNew), or ValueError for another kind of URL.
     """
-    engine = _engine(place if isinstance(place, Place) else Place(place))
+    engine = open_engine(place if isinstance(place, Place) else Place(place))
     try:
         migrate(engine)
         engine.settle_in()
@@ -71,7 +71,8 @@ def open_index(place: Place | str) -> SqlIndex:
     return SqlIndex(engine)
 
 
-def _engine(place: Place) -> Engine:
+def open_engine(place: Place) -> Engine:
+    """The database alone, its schema as it is. Raises Unavailable, ValueError."""
     parts = urlsplit(place.url)
     if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/"):
         from filmroom.index.sqlite import Sqlite

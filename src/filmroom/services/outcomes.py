@@ -17,6 +17,7 @@ from filmroom.archive.errors import (
     Unavailable,
     Unintelligible,
     Unsupported,
+    said_of,
 )
 from filmroom.archive.records import Outcome
 
@@ -124,10 +125,7 @@ MEANINGS: Mapping[str, Mapping[int, str]] = {
 
 def status_of(error: ArchiveError, table: Mapping[type[ArchiveError], int]) -> int:
     """The status for `error`, or for its nearest ancestor in `table`."""
-    for kind in type(error).__mro__:
-        if kind in table:
-            return table[kind]
-    return PROCESSING_FAILURE
+    return said_of(error, table, PROCESSING_FAILURE)
 
 
 def comment_of(error: ArchiveError) -> str:

@@ -15,6 +15,7 @@ from filmroom.archive.access import SYSTEM
 from filmroom.archive.committer import Duplicates
 from filmroom.archive.errors import Conflict, Damaged, Unavailable
 from filmroom.archive.records import Damage, Origin, Outcome
+from filmroom.archive.reindex import adopt
 from filmroom.blobs.objects import ObjectBlobs
 from instances import a_data_set, data_set_bytes, part10
 
@@ -241,3 +242,56 @@ async def test_what_got_a_row_in_the_meantime_is_left_where_it_is(room, monkeypa
     await put(room, a_data_set())
     assert key in keys(room)
     assert room.committer.is_tidy
+
+
+async def test_who_could_not_be_stored_is_told_before_the_rest_is_tidied_up(room, monkeypatch):
+    """Which may take long: the same store is asked again, and it is away."""
+
+    def away(*_, **__):
+        raise GenericError("no route")
+
+    goes_on = threading.Event()
+    settled = room.index.settled_keys
+    monkeypatch.setattr(room.index, "settled_keys", lambda keys: goes_on.wait(30) and settled(keys))
+    with monkeypatch.context() as patched:
+        patched.setattr(obstore, "put", away)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await asyncio.wait_for(put(room, a_data_set()), 5)
+    goes_on.set()
+    assert (await put(room, a_data_set())).outcome is Outcome.NEW
+    assert room.committer.is_tidy
+
+
+def left_by_a_crash(room, ds):
+    """Bytes of this instance that a node has put up before it died; their key."""
+    key = room.blobs.key_for(1.0, ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID)
+    staged = room.blobs.stage()
+    staged.write(part10(ds))
+    assert room.blobs.seal([(staged, key)]) == [None]
+    return key
+
+
+async def test_after_a_crash_what_was_sent_again_meanwhile_is_held_once(room):
+    ds, new = a_data_set(), a_data_set()
+    await put(room, ds)
+    (held,) = keys(room)
+    orphans = [left_by_a_crash(room, each) for each in (ds, new)]
+    report = adopt(room.index, room.blobs, orphans, removing=True)
+    assert (report.added, report.duplicates, report.removed) == (1, 1, 1)
+    assert sorted(keys(room)) == sorted([held, orphans[1]])
+    assert await served(room, ds) == ds.PixelData
+
+
+async def test_after_a_crash_nothing_is_removed_that_is_not_held_elsewhere(room):
+    one, other = twins()
+    lost, away = a_data_set(), a_data_set()
+    for ds in (one, lost, away):
+        await put(room, ds)
+    marked = room.index.instance(lost.SOPInstanceUID)
+    assert room.index.integrity.mark(marked, Damage.CONTENT, 1.0)
+    room.blobs.remove(room.index.instance(away.SOPInstanceUID).location.key)
+    orphans = [left_by_a_crash(room, ds) for ds in (other, lost, away)]
+    report = adopt(room.index, room.blobs, orphans, removing=True)
+    assert (report.duplicates, report.removed) == (3, 0)
+    assert set(orphans) <= set(keys(room))

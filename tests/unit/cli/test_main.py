@@ -158,6 +158,34 @@ def test_accounts_need_a_data_folder_that_is_there(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_migrate_shows_the_steps_of_the_schema_and_changes_nothing(run):
+    pending = run("migrate", "--json")
+    assert pending.exit_code == 0
+    found = json.loads(pending.stdout)
+    assert found["applied"] == found["done"] == []
+    assert "001_first" in found["pending"]
+    assert "pending  001_first   at the next start" in run("migrate").stdout
+    assert run("user", "list").exit_code == 0  # opens the index
+    shown = run("migrate")
+    assert "applied  001_first\n" in shown.stdout
+    assert "pending" not in shown.stdout
+    done = run("migrate", "--post")
+    assert done.exit_code == 0
+    assert "applied now: nothing" in done.stdout
+
+
+def test_migrate_without_an_index_is_status_1_and_one_line(run, tmp_path, monkeypatch):
+    gone = CliRunner().invoke(app, ["migrate", "--data", str(tmp_path / "none")])
+    assert gone.exit_code == 1
+    assert gone.stderr.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+    monkeypatch.setenv("FILMROOM__INDEX__URL", "postgresql://filmroom@127.0.0.1:1/none")
+    monkeypatch.setattr("filmroom.index.postgres.PATIENCE_SECONDS", 0.5)
+    away = run("migrate", "--post")
+    assert away.exit_code == 1
+    assert "does not answer" in away.stderr
+
+
 def test_import_tells_the_score_and_reindex_finds_the_same(run, tmp_path):
     media = tmp_path / "media"
     media.mkdir()

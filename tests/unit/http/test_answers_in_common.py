@@ -3,7 +3,8 @@
 import orjson
 import pytest
 
-from filmroom.archive.errors import NotHeld, Unavailable
+from filmroom.archive.errors import ArchiveError, Away, NotHeld, Unavailable, said_of
+from filmroom.dicomweb.stow_report import failed
 from filmroom.http import accepts_gzip, of_archive, problem
 
 
@@ -44,3 +45,11 @@ def test_what_an_archive_error_keeps_to_itself_is_not_told():
     assert b"secret" not in told.body
     assert "retry-after" not in told.headers
     assert of_archive(Unavailable("the disk is away")).headers["retry-after"] == "5"
+
+
+def test_a_kind_that_is_in_no_table_is_told_as_its_nearest_ancestor():
+    told = of_archive(Away("the store does not answer"))
+    assert told.status_code == 503
+    assert told.headers["retry-after"] == "5"
+    assert failed(Away("the store does not answer")).reason == 0xA700
+    assert said_of(ArchiveError("of no kind"), {NotHeld: 1}, 2) == 2

@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from filmroom import __version__
 from filmroom.archive.errors import Unavailable
 from filmroom.archive.records import Query
 from filmroom.dicom.match import AnyOf, Range, Single, Wildcard
 from filmroom.dicom.models import Level
 from filmroom.dicom.tags import INDEXED
 from filmroom.index import migrate as migrations
-from filmroom.index.migrate import SchemaTooNew, Step, migrate, steps
+from filmroom.index.migrate import OldNodes, SchemaTooNew, Step, migrate, steps, survey
 from filmroom.index.queries import open_index
 from filmroom.index.where import COLUMNS, MATCHED_SEQUENCES, TABLES
 from index_rows import an_instance
@@ -74,11 +75,57 @@ def test_post_steps_of_a_shared_index_wait_until_told(index, monkeypatch):
         Step(902, "post_drop_column", "ALTER TABLE app_user DROP COLUMN note"),
     )
     monkeypatch.setattr(migrations, "steps", lambda dialect: more)
-    applied = migrate(index._engine)
-    assert applied == (
-        ["pre_add_column", "post_drop_column"] if index.embedded else ["pre_add_column"]
+    pre, post = "901_pre_add_column", "902_post_drop_column"
+    found = survey(index._engine)
+    assert (found.pending, found.waiting) == (
+        ([pre, post], []) if index.embedded else ([pre], [post])
     )
-    assert migrate(index._engine, post=True) == ([] if index.embedded else ["post_drop_column"])
+    assert migrate(index._engine) == ([pre, post] if index.embedded else [pre])
+    assert migrate(index._engine, post=True) == ([] if index.embedded else [post])
+    found = survey(index._engine)
+    assert found.applied[-2:] == [pre, post]
+    assert found.pending == found.waiting == found.newer == []
+
+
+def later(index, *names):
+    """Steps of a filmroom that is not written yet."""
+    with index._engine.write() as tx:
+        for number, name in enumerate(names, 901):
+            tx.rows("INSERT INTO schema_version VALUES (?, ?)", (number, name))
+
+
+def test_an_index_that_is_only_prepared_for_a_later_filmroom_is_ours(index, index_url, caplog):
+    later(index, "pre_one", "pre_other")
+    with caplog.at_level("INFO", "filmroom.index"):
+        open_index(index_url).close()
+    (said,) = [record for record in caplog.records if "prepared its upgrade" in record.message]
+    assert said.detail == "901_pre_one, 902_pre_other"
+    assert survey(index._engine).newer == ["901_pre_one", "902_pre_other"]
+
+
+@pytest.mark.parametrize("name", ["post_end", "plain", "prepare", "later_pre_x"])
+def test_what_is_more_than_prepared_is_refused(index, index_url, name):
+    later(index, "pre_one", name, "pre_other")
+    with pytest.raises(SchemaTooNew, match="step 902"):
+        open_index(index_url)
+    with pytest.raises(SchemaTooNew, match="step 902"):
+        survey(index._engine)
+
+
+def test_the_end_of_an_upgrade_waits_for_other_versions_to_leave(request, monkeypatch):
+    url = request.getfixturevalue("postgres").database()
+    ours = open_index(url)
+    more = (*steps("postgres"), Step(901, "post_end", "SELECT 1"))
+    monkeypatch.setattr(migrations, "steps", lambda dialect: more)
+    ours.cluster.here("another", "0.0.9")
+    ours.cluster.here("one like us", __version__)
+    with pytest.raises(OldNodes, match=r"another \(0\.0\.9\); upgrade"):
+        migrate(ours._engine, post=True)
+    assert survey(ours._engine).waiting == ["901_post_end"]
+    assert migrate(ours._engine) == []
+    ours.cluster.left("another")
+    assert migrate(ours._engine, post=True) == ["901_post_end"]
+    ours.close()
 
 
 def test_a_failed_step_leaves_nothing_behind(index, monkeypatch):

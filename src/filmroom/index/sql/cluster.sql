@@ -172,6 +172,10 @@ DELETE FROM node WHERE name = :name;
 -- name: nodes
 SELECT name, version, started_at, seen_at, {now} - seen_at FROM node ORDER BY name;
 
+-- name: others
+SELECT name, version FROM node
+ WHERE version <> :version AND seen_at > {now} - :seconds ORDER BY name;
+
 -- name: forget_lost_nodes
 DELETE FROM node WHERE seen_at < {now} - :seconds;
 

@@ -1,0 +1,31 @@
+"""What stories of several nodes have in common: a database, an object store, nodes on both."""
+
+from __future__ import annotations
+
+import pytest
+
+from object_store import object_server
+from postgres_cluster import cluster
+from several import Several
+
+
+@pytest.fixture(scope="module")
+def database():
+    """PostgreSQL; a test that stops it starts it again."""
+    with cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server():
+    """SeaweedFS; a test that stops it starts it again."""
+    with object_server() as running:
+        yield running
+
+
+@pytest.fixture
+def several(tmp_path, database, server):
+    """Two nodes on both."""
+    made = Several(tmp_path, database.database(), server.place())
+    yield made.start()
+    made.kill()
