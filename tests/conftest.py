@@ -46,6 +46,24 @@ def stores():
         nodes.ELSEWHERE.clear()
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL for all tests that only want a database."""
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request, monkeypatch):
+    """What is started from here on has its index on this engine."""
+    if nodes.ELSEWHERE:
+        if request.param == "sqlite":
+            pytest.skip("every index is on PostgreSQL")
+    elif request.param == "postgres":
+        monkeypatch.setenv("FILMROOM__INDEX__URL", request.getfixturevalue("postgres").database())
+    return request.param
+
+
 @pytest.fixture
 def start_node(tmp_path_factory):
     """Start filmrooms: start_node('--samples', environment={...})."""
@@ -78,7 +96,9 @@ def node(tmp_path_factory):
 @pytest.fixture(scope="module")
 def watch(node):
     """Watches `node` while something is done to it."""
-    return Watch(node)
+    watch = Watch(node)
+    yield watch
+    watch.check_names()
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ from hostile_corpus import Input
 from hostile_http import MULTIPART, multipart, raw, request
 from hostile_watch import GROWTH_BYTES, MIB, Watch, discreet
 from hostile_wire import Gone, Peer
-from nodes import FilmroomProcess
+from nodes import FilmroomProcess, settings_of
+from stored import all_in, place_of
 
 SOON_SECONDS = 2.0  # for an echo and a GET between any two inputs
 WORK_SECONDS = 2.0  # of processor time for one input
@@ -120,6 +121,11 @@ def stow(port: int, one: Input) -> str:
     return str(answer.status)
 
 
+def _ports_in(urls: Iterable[str]) -> set[str]:
+    """The ports on this machine that URLs speak of, as the kernel writes them."""
+    return {f"{int(port):04X}" for url in urls for port in re.findall(r"127\.0\.0\.1:(\d+)", url)}
+
+
 # -- the watch -----------------------------------------------------------------------
 @dataclass
 class Gate:
@@ -189,8 +195,12 @@ class Gate:
         return found
 
     def _look_for_calls(self) -> None:
-        """Connections of the server that it did not accept (PS3.8 has none of these here)."""
+        """Connections of the server that it did not accept (PS3.8 has none of these here).
+
+        But for those to its database and its object store, where it has them.
+        """
         ours = {f"{port:04X}" for port in (self.node.dimse_port, self.node.http_port)}
+        known = _ports_in(self.node.settings.values())
         while not self._over.wait(0.05):
             inodes = set()
             for path in Path(f"/proc/{self.watch.pid}/fd").glob("*"):
@@ -201,7 +211,8 @@ class Gate:
             for table in ("tcp", "tcp6", "udp"):
                 for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
                     fields = line.split()
-                    if fields[9] in inodes and fields[1].rpartition(":")[2] not in ours:
+                    port, peers_port = (fields[n].rpartition(":")[2] for n in (1, 2))
+                    if fields[9] in inodes and port not in ours and peers_port not in known:
                         self.failures.append(f"a connection of its own: {fields[1]} {fields[2]}")
 
     # -- sending -------------------------------------------------------------------------
@@ -257,7 +268,8 @@ class Gate:
         (place / "link.dcm").symlink_to("/etc/passwd")
         self._around = self._listing()
         self._run_import(data, paths)
-        stored = {path.stem.partition("-")[0] for path in (data / "store").rglob("*.dcm")}
+        blobs = all_in(place_of(settings_of(data), data))
+        stored = {blob.stem.partition("-")[0] for blob in blobs}
         for one in inputs:
             self.sent[one.door] += one.demands.keys() == {"import"}
             count = len(stored & set(one.facts["uids"]))
@@ -266,7 +278,7 @@ class Gate:
 
     def _run_import(self, data: Path, paths: list[Path]) -> None:
         command = [sys.executable, "-m", "filmroom.cli.main", "import", "--data", data, *paths]
-        environment = os.environ | self.environment("imported")
+        environment = os.environ | settings_of(data) | self.environment("imported")
         log = self.folder / "elsewhere" / "import.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -305,6 +317,7 @@ class Gate:
         shown = "\n".join(self.failures[:SHOWN])
         assert not self.failures, f"{len(self.failures)} failures, among them:\n{shown}"
         self.watch.check()
+        self.watch.check_names()
 
     def __str__(self) -> str:
         peak = (self.watch.memory("VmHWM") - self.watch.base) // MIB

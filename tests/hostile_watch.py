@@ -112,10 +112,16 @@ class Watch:
         assert all(re.fullmatch(r".*(\d|current)", name) for name in beside), beside
         for name in os.listdir(node.data):
             assert name in IN_DATA or name.startswith("index.sqlite"), name
-        for path in (node.data / "store").rglob("*"):
-            assert re.fullmatch(r"[0-9.]+(-[0-9a-f]{8})?(\.dcm)?", path.name), path
-        for path in (node.data / "quarantine").glob("*"):
-            assert re.fullmatch(r"[0-9a-f]{32}\.dcm", path.name), path
+
+    def check_names(self) -> None:
+        """What is kept has names of our own making, whoever sent it."""
+        for blob in self.node.stored():
+            *day, study, series, name = blob.key.split("/")
+            assert re.fullmatch(r"\d{4}/\d\d/\d\d", "/".join(day)), blob
+            assert all(re.fullmatch(r"[0-9.]+", uid) for uid in (study, series)), blob
+            assert re.fullmatch(r"[0-9.]+(_[0-9a-f]{8})?(-[0-9a-f]{8})?\.dcm", name), blob
+        for blob in self.node.stored("quarantine"):
+            assert re.fullmatch(r"[0-9a-f]{32}\.dcm", blob.key), blob
 
 
 def discreet(text: str) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from stored import Stored, all_in, place_of
+
 PASSWORD = "correct horse battery staple"
 AE_TITLE = "FILMROOM"
 
@@ -42,6 +44,10 @@ class Elsewhere:
             }
         return self._places[data]
 
+    def lose_index(self, data: Path) -> None:
+        """From now on its index is another one, and empty."""
+        self.of(data)["FILMROOM__INDEX__URL"] = self._cluster.database()
+
 
 ELSEWHERE: list[Elsewhere] = []  # one of them, or none: see conftest.py
 
@@ -50,6 +56,11 @@ def about_files() -> None:
     """Call first in a test that is about files and SQLite; elsewhere there are none."""
     if ELSEWHERE:
         pytest.skip("about files, and there are none")
+
+
+def settings_of(data: Path) -> dict[str, str]:
+    """What programs are told of where this data folder's index and blobs are; often nothing."""
+    return ELSEWHERE[0].of(Path(data)) if ELSEWHERE else {}
 
 
 def free_port() -> int:
@@ -88,6 +99,11 @@ class FilmroomProcess:
     def dicomweb(self) -> str:
         return f"{self.url}/dicom-web"
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What it is told in its environment."""
+        return settings_of(self.data) | self.environment
+
     def client(self, **options) -> httpx.Client:
         """An HTTP client signed in as the administrator."""
         options = {"timeout": 60, "auth": ("admin", PASSWORD)} | options
@@ -99,8 +115,7 @@ class FilmroomProcess:
             "FILMROOM__SECURITY__ADMIN_PASSWORD": PASSWORD,
             "FILMROOM__ARCHIVE__QUIET_SECONDS": "0.5",
             "FILMROOM__ARCHIVE__MIN_FREE_BYTES": "0",
-            **(ELSEWHERE[0].of(self.data) if ELSEWHERE else {}),
-            **self.environment,
+            **self.settings,
         }
         command = [sys.executable, "-m", "filmroom.cli.main", "serve", "--data", str(self.data)]
         command += ["--dimse-host", "127.0.0.1", "--dimse-port", str(self.dimse_port)]
@@ -145,6 +160,18 @@ class FilmroomProcess:
     def temporary_files(self) -> list[Path]:
         return list((self.data / "tmp").iterdir())
 
-    def stored_files(self) -> list[Path]:
-        about_files()
-        return sorted(p for p in (self.data / "store").rglob("*") if p.is_file())
+    def stored(self, below: str = "store") -> list[Stored]:
+        """All files, or objects, that it keeps."""
+        return all_in(place_of(self.settings, self.data), below)
+
+    def blob(self, sop_instance_uid: str) -> Stored:
+        """The one of an instance."""
+        (found,) = [blob for blob in self.stored() if blob.stem == sop_instance_uid]
+        return found
+
+    def lose_index(self) -> None:
+        """As if there had never been one; it must not be running."""
+        if ELSEWHERE:
+            ELSEWHERE[0].lose_index(self.data)
+        for path in self.data.glob("index.sqlite*"):
+            path.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from nodes import free_port
+from nodes import free_port, settings_of
 
 DEADLINE_SECONDS = 60
 
@@ -32,9 +33,15 @@ def run(program: str, *arguments: object, timeout: float = DEADLINE_SECONDS, **o
 
 
 def filmroom(*arguments: object, timeout: float = DEADLINE_SECONDS):
-    """Run `filmroom` with these arguments; stdout and stderr apart."""
+    """Run `filmroom` with these arguments; stdout and stderr apart.
+
+    On the index and the blobs that a node with this `--data` has.
+    """
+    words = list(map(str, arguments))
+    told = settings_of(Path(words[words.index("--data") + 1])) if "--data" in words else {}
     return subprocess.run(
-        [sys.executable, "-m", "filmroom.cli.main", *map(str, arguments)],
+        [sys.executable, "-m", "filmroom.cli.main", *words],
+        env=os.environ | told,
         capture_output=True,
         text=True,
         timeout=timeout,

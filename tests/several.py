@@ -6,12 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import obstore
-
-from filmroom.blobs.objects import open_store
-from filmroom.config.settings import store_of
 from nodes import FilmroomProcess, free_port
 from object_store import ACCESS_KEY, SECRET_KEY
+from stored import Bucket
 
 ANYBODY = json.dumps(["echo", "store", "query", "retrieve"])
 
@@ -55,8 +52,6 @@ class Several:
         for node in self.nodes:
             node.kill()
 
-    def objects(self, folder: str = "store") -> Sequence[str]:
+    def objects(self, below: str = "store") -> Sequence[str]:
         """What lies in the object store, asked past filmroom."""
-        url, options = store_of(self.blobs_url)
-        store = open_store(url, options, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
-        return [entry["path"] for page in obstore.list(store, folder) for entry in page]
+        return Bucket(self.blobs_url, ACCESS_KEY, SECRET_KEY).names(below)

@@ -44,5 +44,5 @@ def test_kill_9_during_a_store_of_four_associations_loses_nothing_acknowledged(
         total += len(acknowledged)
     assert total > ROUNDS, "hardly anything was stored: the test has no teeth"
     assert cut > ROUNDS, "hardly anybody was interrupted: the test has no teeth"
-    assert len(node.stored_files()) == len(held), "a file without a row"
+    assert len(node.stored()) == len(held), "a file without a row"
     print(f"{ROUNDS} rounds, {total} acknowledged, 0 lost, {cut} senders cut off")

@@ -66,7 +66,7 @@ class Doors:
                 answer = client.get(url, headers=AS_STORED)
                 assert answer.status_code == 200, answer.text
                 assert data_set_bytes(answer.content) == self.acknowledged[uid]
-        assert {path.stem for path in self.node.stored_files()} == held.keys()
+        assert {blob.stem for blob in self.node.stored()} == held.keys()
         assert self.node.temporary_files() == []
 
 
@@ -216,5 +216,5 @@ def test_a_graceful_stop_amid_a_crowd_loses_nothing_acknowledged(
         for uid, url in held.items():
             answer = client.get(url, headers=AS_STORED)
             assert data_set_bytes(answer.content) == senders.sent[uid]
-    assert {path.stem for path in node.stored_files()} == held.keys()
+    assert {blob.stem for blob in node.stored()} == held.keys()
     assert "Traceback" not in node.log.read_text()

@@ -351,7 +351,7 @@ def test_a_store_cut_off_leaves_nothing(node, watch, end, part):
         peer.send(b"\xff" * 50 if end == "noise" else b"")
         peer.socket.close()
     watch.tidy()
-    assert not [path for path in node.stored_files() if uid in path.name]
+    assert not [blob for blob in node.stored() if uid in blob.name]
     assert watch.http.get(f"/dicom-web/instances?SOPInstanceUID={uid}").text in ("", "[]")
 
 

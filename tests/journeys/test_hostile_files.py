@@ -162,14 +162,14 @@ def test_a_preamble_that_is_another_kind_of_file_is_neutralised(node, watch, pre
     uid = new_uid()
     body = data_set(uid)
     assert by_stow(watch, part10(body, uid, preamble=preamble)).status_code == 200
-    (path,) = [path for path in node.stored_files() if path.stem == uid]
+    blob = node.blob(uid)
     answer = watch.http.get(instance_url(uid), headers=AS_STORED)
     assert answer.headers["content-type"].startswith(DICOM)
     assert answer.headers["x-content-type-options"] == "nosniff"
-    for content in (path.read_bytes(), answer.content):
+    for content in (blob.read_bytes(), answer.content):
         assert content[:132] == bytes(128) + b"DICM"
         assert content.endswith(body)
-    assert not path.stat().st_mode & stat.S_IXUSR
+    assert blob.path is None or not blob.path.stat().st_mode & stat.S_IXUSR
 
 
 META_FILES = meta_files()
@@ -377,7 +377,7 @@ def test_one_instance_from_ten_senders_at_once_is_one_instance(node, watch):
         stows = [threads.submit(by_stow, watch, one.file) for _ in range(5)]
     assert [store.result() for store in stores] == [0x0000] * 5
     assert [stow.result().status_code for stow in stows] == [200] * 5
-    assert len([path for path in node.stored_files() if path.stem == uid]) == 1
+    assert len([blob for blob in node.stored() if blob.stem == uid]) == 1
     (found,) = watch.http.get(f"/dicom-web/instances?SOPInstanceUID={uid}").json()
     assert found["00080018"]["Value"] == [uid]
 
@@ -415,4 +415,4 @@ def test_a_crowd_of_different_instances_by_both_doors(node, watch):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(send, uids))
     assert all(done)
-    assert {path.stem for path in node.stored_files()} >= set(uids)
+    assert {blob.stem for blob in node.stored()} >= set(uids)

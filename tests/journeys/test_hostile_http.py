@@ -188,7 +188,7 @@ def test_an_upload_broken_off_leaves_nothing_but_what_was_whole(node, watch):
         connection.sendall(request("POST", STUDIES, headers, body))
         time.sleep(0.3)
     watch.tidy()
-    names = {path.stem for path in node.stored_files()}
+    names = {blob.stem for blob in node.stored()}
     assert half not in names
 
 

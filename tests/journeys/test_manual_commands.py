@@ -16,12 +16,13 @@ import pydicom.data
 import pytest
 
 from instances import an_instance
-from nodes import AE_TITLE, FilmroomProcess, free_port
+from nodes import AE_TITLE, ELSEWHERE, FilmroomProcess, about_files, free_port, settings_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "start.md", *(ROOT / "docs" / "guide").glob("*.md")]
 DISC = Path(pydicom.data.__file__).parent / "test_files" / "dicomdirtests"
-ELSEWHERE = ("make ", "pip ", "python3 -m venv")  # a fresh machine is not for a test
+NOT_HERE = ("make ", "pip ", "python3 -m venv")  # a fresh machine is not for a test
+FOR_FILES = ("backup", "verify", "restore", "migrate-archive")  # of filmroom
 STOPPED = ("filmroom import", "filmroom reindex")  # for a folder that no server is using
 ASKS = ("filmroom user add", "filmroom user password")
 NEW_PASSWORD = "another long password\n"
@@ -39,7 +40,7 @@ def commands():
     for page, text in blocks("sh"):
         for line in text.splitlines():
             command = re.sub(r"\s+#.*", "", line)
-            if command and not command.startswith((*ELSEWHERE, "filmroom serve")):
+            if command and not command.startswith((*NOT_HERE, "filmroom serve")):
                 yield pytest.param(command, id=f"{page.name}: {command[:50]}")
 
 
@@ -61,7 +62,8 @@ def desk(tmp_path_factory):
     (folder / "filmroom-data").mkdir()
     (folder / "new.toml").write_text('data = "new"\n')
     node.start()
-    shell(node, "filmroom backup /mnt/backup --data DATA")
+    if not ELSEWHERE:
+        shell(node, "filmroom backup /mnt/backup --data DATA")
     yield node
     node.kill()
 
@@ -89,7 +91,7 @@ def shell(desk, command: str):
     return subprocess.run(
         ["bash", "-c", command],
         cwd=desk.folder,
-        env=os.environ | {"PATH": path},
+        env=os.environ | settings_of(desk.data) | {"PATH": path},
         input=NEW_PASSWORD * 2 if command.startswith(ASKS) else "",
         capture_output=True,
         text=True,
@@ -105,8 +107,11 @@ def a_token(desk) -> str:
 
 @pytest.mark.parametrize("command", commands())
 def test_a_command_of_the_manual_does_what_it_says(desk, peer_program, command):
-    if command.split()[0] != "filmroom":
-        peer_program(command.split()[0])
+    program, *words = command.split()
+    if program != "filmroom":
+        peer_program(program)
+    elif words[0] in FOR_FILES:
+        about_files()
     if not command.startswith(STOPPED):
         done = shell(desk, command)
     else:

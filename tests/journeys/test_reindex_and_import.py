@@ -15,10 +15,12 @@ import pydicom.data
 import pytest
 
 from instances import a_data_set, an_instance, data_set_bytes, part10
-from nodes import FilmroomProcess
+from nodes import FilmroomProcess, about_files
 from packaged import packaged_files
 from peers import filmroom, run
+from stored import Bucket, place_of
 
+OURS, OTHERS = "0a1b", "2c3d"  # digits of nodes on one object store
 DISC = Path(pydicom.data.__file__).parent / "test_files" / "dicomdirtests"
 AS_STORED = {"Accept": "application/dicom; transfer-syntax=*"}
 # A mixture: documents, waveforms, several frames, other letters, odd values.
@@ -35,15 +37,6 @@ SAMPLES = {
     "image_dfl.dcm",
     "examples_palette.dcm",
 }
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def engine(request, monkeypatch):
-    """What is started from here on has its index on this engine."""
-    if request.param == "postgres":
-        database = request.getfixturevalue("database").database()
-        monkeypatch.setenv("FILMROOM__INDEX__URL", database)
-    return request.param
 
 
 @pytest.fixture
@@ -185,23 +178,28 @@ def test_a_lost_index_is_made_anew(sqlite_node, media):
     node.start()
     before = answers(node)
     node.stop()
-    for path in node.data.glob("index.sqlite*"):
-        path.unlink()
+    node.lose_index()
     reindex(node)
     node.start()
     assert answers(node) == before
 
 
 # -- a crash in the worst instant --------------------------------------------------------------
-def as_left_by_a_crash(node, file: bytes) -> Path:
-    """Seal a file as the committer does, give it no row, and leave the mark of a run."""
+def as_left_by_a_crash(node, file: bytes, *, of_another: bool = False) -> None:
+    """Seal a file as the committer does, give it no row, and leave the mark of a run.
+
+    of_another: by a node that is at work on the same objects.
+    """
     ds = pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True)
-    day = node.data / "store" / f"{datetime.now(UTC):%Y/%m/%d}"
-    path = day / ds.StudyInstanceUID / ds.SeriesInstanceUID / f"{ds.SOPInstanceUID}.dcm"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(file)
+    place = place_of(node.settings, node.data)
+    name = ds.SOPInstanceUID
+    if isinstance(place, Bucket):
+        name += f"_{OTHERS if of_another else OURS}beef"
+    day = f"store/{datetime.now(UTC):%Y/%m/%d}"
+    place.write(f"{day}/{ds.StudyInstanceUID}/{ds.SeriesInstanceUID}/{name}.dcm", file)
+    node.data.mkdir(parents=True, exist_ok=True)
+    (node.data / "node").write_text(f"{OURS}\n")
     (node.data / "running").write_text(f"{datetime.now(UTC):%Y/%m/%d}\n")
-    return path
 
 
 def test_a_file_that_a_crash_left_without_a_row_gets_one_at_the_next_start(node):
@@ -217,6 +215,19 @@ def test_a_file_that_a_crash_left_without_a_row_gets_one_at_the_next_start(node)
     assert not (node.data / "running").exists()
     node.start()
     assert list(instances(node)) == [uid]
+
+
+def test_an_object_that_another_node_is_just_storing_is_left_to_it(sqlite_node):
+    node = sqlite_node
+    if not isinstance(place_of(node.settings, node.data), Bucket):
+        pytest.skip("files are of one node only")
+    ours, theirs = an_instance(PatientID="OURS"), an_instance(PatientID="THEIRS")
+    as_left_by_a_crash(node, ours)
+    as_left_by_a_crash(node, theirs, of_another=True)
+    node.start()
+    ((_, path),) = instances(node).items()
+    assert retrieved(node, path) == data_set_bytes(ours)
+    assert len(node.stored()) == 2
 
 
 def test_without_the_mark_of_a_crash_the_store_is_not_searched(sqlite_node):
@@ -266,6 +277,7 @@ def test_a_killed_server_comes_back_with_all_it_has(node, media):
 
 def test_a_data_folder_can_be_copied_and_served_elsewhere(sqlite_node, media, tmp_path):
     """What docs/disk.md says of a backup: the files, and the index by a new run over them."""
+    about_files()
     node = sqlite_node
     import_into(node, media)
     node.start()

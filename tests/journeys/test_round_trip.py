@@ -159,7 +159,7 @@ def test_what_was_refused_waits_in_quarantine_with_the_reason(trip):
 
 
 def test_each_data_set_is_stored_byte_by_byte_as_it_was_sent(trip):
-    stored = {path.stem: path for path in trip.node.stored_files()}
+    stored = {blob.stem: blob for blob in trip.node.stored()}
     assert trip.say(set(stored) ^ set(trip.held)) == []
     differing = [
         uid

@@ -16,7 +16,7 @@ import pytest
 
 from filmroom.index.queries import open_index
 from instances import a_data_set, data_set_bytes, part10
-from nodes import FilmroomProcess, free_port
+from nodes import FilmroomProcess, about_files, free_port
 from peers import filmroom, run, storescp
 
 FILES = int(os.environ.get("FILMROOM_SCRUB_FILES", "300"))
@@ -27,14 +27,6 @@ MANY = 600 + FILES // 5  # seconds
 
 def uid(number):
     return f"{SERIES}.{100_000 + number}"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def engine(request, monkeypatch):
-    """What is started from here on has its index on this engine."""
-    if request.param == "postgres":
-        monkeypatch.setenv("FILMROOM__INDEX__URL", request.getfixturevalue("database").database())
-    return request.param
 
 
 @pytest.fixture
@@ -77,18 +69,11 @@ def scrub(node, *options, status=0):
     return json.loads(done.stdout)
 
 
-def stored(node, which):
-    (path,) = (node.data / "store").rglob(f"{which}*.dcm")
-    return path
-
-
-def flip_a_bit(path):
-    """In the middle of the pixels; size and time stay as they were."""
-    status = path.stat()
-    content = bytearray(path.read_bytes())
+def flip_a_bit(blob):
+    """In the middle of the pixels; the size stays as it was, and a file's time."""
+    content = bytearray(blob.read_bytes())
     content[-200] ^= 0x04
-    path.write_bytes(content)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    blob.write_bytes(bytes(content))
 
 
 def address(which):
@@ -134,7 +119,7 @@ def test_one_flipped_bit_is_found_kept_from_everybody_and_healed_by_a_resend(
     with node.client() as client:  # its handle is remembered, the series' metadata made
         assert client.get(address(bad), headers=AS_STORED).status_code == 200
         assert len(client.get(f"/dicom-web/studies/{STUDY}/metadata").json()) == FILES
-    flip_a_bit(stored(node, bad))
+    flip_a_bit(node.blob(bad))
     began = time.perf_counter()
     report = scrub(node, status=1)
     print(f"{FILES} files read in {time.perf_counter() - began:.1f} s")
@@ -195,14 +180,15 @@ def test_one_flipped_bit_is_found_kept_from_everybody_and_healed_by_a_resend(
 def test_a_flipped_bit_and_a_lost_file_are_healed_from_the_second_copy(
     node, files, tmp_path, monkeypatch
 ):
+    about_files()  # the second copy is for files
     copy = tmp_path / "copy"
     (copy / "store").mkdir(parents=True)
     monkeypatch.setenv("FILMROOM__BLOBS__COPY_URL", f"file://{copy}")
     assert scrub(node)["progress"]["copy_lacks"] == FILES
     assert scrub(node, "--copy")["progress"]["copied"] == FILES
     bad, lost = uid(1), uid(FILES - 1)
-    flip_a_bit(stored(node, bad))
-    stored(node, lost).unlink()
+    flip_a_bit(node.blob(bad))
+    node.blob(lost).unlink()
     report = scrub(node)
     assert (report["progress"]["damaged"], report["progress"]["repaired"]) == (2, 2)
     assert report["is_sound"]
@@ -213,12 +199,13 @@ def test_a_flipped_bit_and_a_lost_file_are_healed_from_the_second_copy(
 def test_a_server_with_a_second_copy_mends_what_it_stumbles_over(
     node, files, tmp_path, monkeypatch
 ):
+    about_files()  # the second copy is for files
     copy = tmp_path / "copy"
     shutil.copytree(node.data / "store", copy / "store")
     node.stop()
     monkeypatch.setenv("FILMROOM__BLOBS__COPY_URL", f"file://{copy}")
     node.start()
-    stored(node, uid(5)).unlink()
+    node.blob(uid(5)).unlink()
     deadline = time.monotonic() + 20
     with node.client() as client:
         assert client.get(address(uid(5)), headers=AS_STORED).status_code == 500
@@ -232,14 +219,32 @@ def test_a_server_with_a_second_copy_mends_what_it_stumbles_over(
 
 
 @pytest.mark.timeout(2 * MANY)
+def test_what_a_server_finds_gone_is_marked_and_healed_by_a_resend(node, files):
+    """Nobody scrubs: somebody asks for it."""
+    lost = uid(6)
+    node.blob(lost).unlink()
+    with node.client() as client:
+        assert client.get(address(lost), headers=AS_STORED).status_code == 500
+    deadline = time.monotonic() + 20
+    while metric(node, "filmroom_archive_damaged") != 1:
+        assert time.monotonic() < deadline, "nobody has looked at it"
+        time.sleep(0.1)
+    assert refused(node, files) == [lost]
+    sent = filmroom("send", "127.0.0.1", node.dimse_port, files[lost], "-c", "FILMROOM")
+    assert sent.returncode == 0, sent.stderr
+    assert refused(node, files) == []
+    assert scrub(node)["is_sound"]
+
+
+@pytest.mark.timeout(2 * MANY)
 def test_files_and_rows_without_partner_are_found(node, files):
-    lost = stored(node, uid(2))
-    lost.unlink()
-    stray = stored(node, uid(3)).with_name("1.2.3.4.5.dcm")
+    node.blob(uid(2)).unlink()
+    stray = node.blob(uid(3)).beside("1.2.3.4.5.dcm")
     stray.write_bytes(part10(a_data_set(SOPInstanceUID="1.2.3.4.5")))
-    os.utime(stray, (time.time() - 60,) * 2)
+    if stray.path is not None:
+        os.utime(stray.path, (time.time() - 60,) * 2)
     report = scrub(node, status=1)
-    assert report["strays"]["files"] == [str(stray.relative_to(node.data / "store"))]
+    assert report["strays"]["files"] == [stray.key]
     assert [mark["reason"] for mark in report["damaged"]] == ["gone"]
     report = scrub(node, "--adopt", status=1)  # the lost one stays lost
     assert (report["strays"]["file_count"], report["strays"]["adopted"]) == (0, 1)
@@ -252,8 +257,9 @@ def test_a_scrub_that_was_killed_is_gone_on_with(node, files):
     size = sum(path.stat().st_size for path in files.values())
     rate = size / 2**20 / 30  # for half a minute
     command = [sys.executable, "-m", "filmroom.cli.main", "scrub", "--data", str(node.data)]
-    index = open_index(os.environ.get("FILMROOM__INDEX__URL", f"sqlite://{node.data}/index.sqlite"))
-    first = subprocess.Popen([*command, "--rate", str(rate)], stderr=subprocess.PIPE)
+    told = os.environ | node.settings
+    index = open_index(told.get("FILMROOM__INDEX__URL", f"sqlite://{node.data}/index.sqlite"))
+    first = subprocess.Popen([*command, "--rate", str(rate)], env=told, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while '"instances":0' in (index.integrity.scrub_state() or '"instances":0'):
         assert time.monotonic() < deadline
@@ -274,7 +280,7 @@ def test_a_scrub_that_was_killed_is_gone_on_with(node, files):
 def test_a_scrub_works_without_a_server_and_marks_what_the_next_one_will_not_serve(node, files):
     assert node.stop() == 0
     bad = uid(7)
-    flip_a_bit(stored(node, bad))
+    flip_a_bit(node.blob(bad))
     scrub(node, status=1)
     node.start()
     assert refused(node, files) == [bad]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from filmroom.archive.errors import ArchiveError, Away
+from filmroom.blobs.spool import write_some
 
 BLOCK_BYTES = 1 << 20
 AHEAD_BYTES = 16 << 20  # most that is brought at once
@@ -106,11 +107,20 @@ class CachedBlob:
 class Cache:
     """Files of blocks, those that were not used for longest given up first. For any thread."""
 
-    def __init__(self, nameless: Callable[[], int], get: Get, budget_bytes: int) -> None:
-        """nameless: makes a file without a name, and gives its descriptor."""
+    def __init__(
+        self,
+        nameless: Callable[[], int],
+        get: Get,
+        budget_bytes: int,
+        *,
+        lacking: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """nameless: makes a file without a name, and gives its descriptor; lacking: how many
+        bytes of the disk are to be free that are not."""
         self._nameless = nameless
         self._get = get
         self._budget_bytes = budget_bytes
+        self._lacking = lacking
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._most_files = min(MOST_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._lock = threading.Lock()
@@ -150,6 +160,21 @@ class Cache:
         with self._lock:
             if (entry := self._entries.get(key)) is not None:
                 self._give_up(entry)
+
+    def give_way(self, wanted_bytes: int) -> bool:
+        """Make so much room on the disk, or what can be made; False when there was none to make.
+
+        What somebody has open stays: its room would not be free before it is closed.
+        """
+        with self._lock:
+            unused = [entry for entry in self._entries.values() if not entry.users]
+            given = 0
+            for entry in unused:
+                if given >= wanted_bytes:
+                    break
+                given += entry.held_bytes
+                self._give_up(entry)
+            return given > 0
 
     def close(self) -> None:
         """Forget all."""
@@ -226,9 +251,12 @@ class Cache:
         try:
             written = 0
             while written < length:
-                written += os.pwrite(entry.fd, content[written:], offset + written)
+                rest = content[written:]
+                written += write_some(entry.fd, rest, self.give_way, offset + written)
         except OSError as error:
             raise _not_the_store(error) from error
+        if lacking := self._lacking():
+            self.give_way(lacking)
         with self._lock:
             before = entry.held_bytes
             with entry.changed:

@@ -102,7 +102,9 @@ class ObjectBlobs:
         """root: the folder whose `tmp` is ours for what comes and what is kept of what goes."""
         self._store = store
         self._spool = Spool(root, min_free_bytes=min_free_bytes)
-        self._cache = Cache(self._spool.nameless, self._get_stored, cache_bytes)
+        lacking = self._spool.lacking_bytes
+        self._cache = Cache(self._spool.nameless, self._get_stored, cache_bytes, lacking=lacking)
+        self._spool.give_way = self._cache.give_way
         self._node = node_of(root)
 
     # -- in -----------------------------------------------------------------------------------

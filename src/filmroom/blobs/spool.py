@@ -9,6 +9,7 @@ import mmap
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from filmroom.archive.errors import Unavailable
@@ -31,20 +32,42 @@ def _sync_file_range() -> object:
 _begin_write_back = _sync_file_range()
 
 
+# Gives up, of what can be had again, so many bytes of the disk; False when there was nothing.
+GiveWay = Callable[[int], bool]
+
+
+def nothing_to_give(wanted_bytes: int) -> bool:
+    """Where nothing is kept that can be had again."""
+    return False
+
+
+def write_some(
+    fd: int, data: memoryview | bytes, give_way: GiveWay, offset: int | None = None
+) -> int:
+    """write(2), or pwrite(2) at an offset; on a full disk it asks for room before it fails."""
+    while True:
+        try:
+            return os.write(fd, data) if offset is None else os.pwrite(fd, data, offset)
+        except OSError as error:
+            if error.errno not in NO_SPACE or not give_way(len(data)):
+                raise
+
+
 class StagedFile:
     """A file being written; see archive.stores.Staged."""
 
-    def __init__(self, fd: int, path: str) -> None:
+    def __init__(self, fd: int, path: str, give_way: GiveWay) -> None:
         self.fd = fd
         self.path = path  # "" when it has no name yet
         self.size = 0
+        self._give_way = give_way
 
     def write(self, data: memoryview | bytes) -> None:
         """Append all of `data`; Unavailable when the disk is full or fails."""
         try:
-            written = os.write(self.fd, data)
+            written = write_some(self.fd, data, self._give_way)
             while written < len(data):
-                written += os.write(self.fd, memoryview(data)[written:])
+                written += write_some(self.fd, memoryview(data)[written:], self._give_way)
         except OSError as error:
             raise unavailable(error) from error
         self.size += len(data)
@@ -86,6 +109,7 @@ class Spool:
     def __init__(self, root: Path, *, min_free_bytes: int = 0) -> None:
         self._folder = os.path.join(root, "tmp")
         self._min_free_bytes = min_free_bytes
+        self.give_way: GiveWay = nothing_to_give
         self._ready: list[int] = []  # nameless files, open; taken by any thread
         os.makedirs(self._folder, mode=0o750, exist_ok=True)
         self._unnamed = _has_unnamed_files(self._folder)
@@ -93,13 +117,16 @@ class Spool:
 
     def stage(self) -> StagedFile:
         """Begin a blob. Unavailable below the free-space mark."""
-        if self._min_free_bytes and self.free_bytes() < self._min_free_bytes:
+        while (lacking := self.lacking_bytes()) and self.give_way(lacking):
+            pass
+        if lacking:
             raise Unavailable("out of space", detail="below the free-space mark")
         try:
             if self._unnamed:
-                return StagedFile(self._take_ready(), "")
+                return StagedFile(self._take_ready(), "", self.give_way)
             path = os.path.join(self._folder, f"{secrets.token_hex(16)}.part")
-            return StagedFile(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o640), path)
+            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o640)
+            return StagedFile(fd, path, self.give_way)
         except OSError as error:
             raise unavailable(error) from error
 
@@ -134,6 +161,10 @@ class Spool:
         """Free space for us on the file system."""
         status = os.statvfs(self._folder)
         return status.f_bavail * status.f_frsize
+
+    def lacking_bytes(self) -> int:
+        """How far the free space is below its mark; 0 above it."""
+        return max(self._min_free_bytes - self.free_bytes(), 0) if self._min_free_bytes else 0
 
     def sweep(self) -> int:
         """Remove what a crash left; returns how many. Only before serving."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import obstore
@@ -14,6 +15,7 @@ from filmroom.archive.soundness import is_passing
 from filmroom.blobs import objects
 from filmroom.blobs.layout import is_key
 from filmroom.blobs.objects import ObjectBlobs, open_store
+from hostile_disk import small_disk
 
 WHEN = 1_767_348_672.0  # 2026-01-02 UTC
 
@@ -219,6 +221,47 @@ def test_nothing_stays_on_this_machine(blobs, tmp_path):
     sealed(blobs)
     assert list((tmp_path / "tmp").iterdir()) == []
     assert blobs.free_bytes() > 0
+
+
+@pytest.fixture
+def on_small_disk(store, tmp_path):
+    """on_small_disk(...) is blobs with 8 MiB for what comes and what is kept of what goes."""
+    with small_disk(tmp_path / "small", 8) as disk, contextlib.ExitStack() as made:
+
+        def blobs_there(**options):
+            there = ObjectBlobs(store, disk, cache_bytes=64 << 20, **options)
+            return made.enter_context(contextlib.closing(there))
+
+        yield blobs_there
+
+
+@pytest.mark.parametrize("mark", [0, 3 << 20])
+def test_what_is_kept_here_gives_way_to_what_comes(on_small_disk, mark):
+    blobs = on_small_disk(min_free_bytes=mark)
+    content = os.urandom(2 << 20)
+    keys = [sealed(blobs, content, instance=f"1.2.3.{n}") for n in range(10)]
+    assert [blobs.read(key, 0, len(content)) == content for key in keys] == [True] * 10
+    assert blobs.free_bytes() >= mark
+
+
+def test_what_is_kept_here_gives_way_to_what_is_read(on_small_disk, another):
+    blobs = on_small_disk()
+    content = os.urandom(2 << 20)
+    for number in range(10):
+        key = sealed(another, content, instance=f"1.2.3.{number}")
+        assert blobs.read(key, 0, len(content), size=len(content)) == content
+
+
+def test_what_is_open_gives_no_way(on_small_disk):
+    """And when there is no room to be had, the disk is full."""
+    blobs = on_small_disk()
+    content = os.urandom(6 << 20)
+    key = sealed(blobs, content)
+    with contextlib.closing(blobs.open(key, size=len(content))) as file:
+        with pytest.raises(Unavailable, match="out of space"):
+            staged(blobs, content)
+        assert os.pread(file.fd, len(content), 0) == content
+    staged(blobs, content).discard()
 
 
 @pytest.mark.parametrize("scheme", ["s3", "az", "gs"])
