@@ -10,6 +10,7 @@ import pytest
 from faulty_proxy import FaultyProxy
 from filmroom.archive.errors import Unavailable
 from filmroom.index import postgres as engine
+from filmroom.index import postgres_connection
 from filmroom.index.queries import open_index
 from index_rows import an_instance
 
@@ -23,7 +24,7 @@ def proxy(postgres):
 @pytest.fixture
 def index(postgres, proxy, monkeypatch):
     """Through the proxy, and with less patience than usual."""
-    monkeypatch.setattr(engine, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(postgres_connection, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(engine, "PATIENCE_SECONDS", 2.0)
     opened = open_index(proxy.through(postgres.database("template_filmroom")))
     yield opened
