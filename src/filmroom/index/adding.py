@@ -3,8 +3,10 @@
 Parents are looked up before they are made, by unique key; what is made is counted where
 it was really inserted. Statements come in one order (patients, studies, series,
 instances, counters; each sorted), so that two writers meet in a queue and not in a
-deadlock. Surrogate ids learnt here are published only after COMMIT; should a cached one
-be gone (another process cleared the index), its counter matches no row and we start anew.
+deadlock. What no further step needs to know is put off to the end, where all of it costs
+one round trip to a server. Surrogate ids learnt here are published only after COMMIT; should
+a cached one be gone (another process cleared the index), its counter matches no row and we
+start anew.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from filmroom.archive.records import Entity, NewInstance, Origin
 from filmroom.dicom.models import Level
 from filmroom.dicom.tags import INDEXED
 from filmroom.index import packing, values
-from filmroom.index.engine import Engine, Transaction, TryAgain
+from filmroom.index.engine import Engine, Row, Then, Transaction, TryAgain, ignore
 from filmroom.index.where import MATCHED_SEQUENCES, column_name
 
 PatientKey = tuple[str, str]  # identity and issuer
@@ -172,7 +174,7 @@ class Adding:
             {"study": row["study"], "modality": row["modality"]} for row in rows if row["modality"]
         ]
         if modalities:
-            self._tx.many(self._sql["add_study_modality"], modalities)
+            self._tx.later(self._sql["add_study_modality"], modalities)
         return made
 
     def _studies(self, firsts: Sequence[NewInstance]) -> dict[str, tuple[int, int, PatientKey]]:
@@ -234,8 +236,7 @@ class Adding:
     def _instances(self, fresh: Sequence[NewInstance]) -> None:
         rows = [instance_row(new, self.learnt.series[new.series.uid].series) for new in fresh]
         rows.sort(key=lambda row: str(row["sop_instance_uid"]))
-        if len(self._insert("add_instance", rows)) < len(rows):
-            raise TryAgain
+        self._tx.later(self._sql["add_instance"], rows, _all_of(rows))
 
     def _side_values(self, level: Level, owners: Iterable[tuple[int, Entity]]) -> None:
         others: list[Parameters] = []
@@ -244,9 +245,9 @@ class Adding:
             others += _other_values(level, owner, entity)
             items += _sequence_values(level, owner, entity)
         if others:
-            self._tx.many(self._sql["add_other_value"], others)
+            self._tx.later(self._sql["add_other_value"], others)
         if items:
-            self._tx.many(self._sql["add_sequence_value"], items)
+            self._tx.later(self._sql["add_sequence_value"], items)
 
     # -- what follows from them ----------------------------------------------------------------
     def _count(self, fresh: Sequence[NewInstance]) -> None:
@@ -272,18 +273,19 @@ class Adding:
             {**_sum(id_, news), "series": self._made.series[id_]} for id_, news in studies.items()
         ]
         self._counted("count_study", sums)
-        reopened = self._counted("count_series", [_sum(id_, news) for id_, news in series.items()])
-        with_blob = [{"series": row[0], "has_metadata": 0} for row in reopened if row[1]]
+        sums = [_sum(id_, news) for id_, news in series.items()]
+        self._counted("count_series", sums, self._reopened)
+
+    def _reopened(self, counted: Sequence[Row]) -> None:
+        """These series have grown, some of them after their metadata were made."""
+        with_blob = [{"series": row[0], "has_metadata": 0} for row in counted if row[1]]
         if with_blob:
             self._tx.many(self._sql["drop_metadata"], [{"series": r["series"]} for r in with_blob])
             self._tx.many(self._sql["mark_metadata"], with_blob)
 
-    def _counted(self, name: str, rows: list[Parameters]) -> list[tuple[Any, ...]]:
+    def _counted(self, name: str, rows: list[Parameters], then: Then = ignore) -> None:
         rows.sort(key=lambda row: int(row["id"]))
-        counted = self._tx.many(self._sql[name], rows)
-        if len(counted) < len(rows):
-            raise TryAgain  # the cache was stale
-        return counted
+        self._tx.later(self._sql[name], rows, _all_of(rows, then))  # fewer: the cache was stale
 
     def _sop_classes(self, fresh: Sequence[NewInstance]) -> None:
         pairs = {
@@ -292,12 +294,12 @@ class Adding:
         } - self._memory.sop_classes
         rows = [{"study": s, "sop_class_uid": uid} for s, uid in sorted(pairs) if uid]
         if rows:
-            self._tx.many(self._sql["add_study_sop_class"], rows)
+            self._tx.later(self._sql["add_study_sop_class"], rows)
         self.learnt.sop_classes = pairs
 
     def _events(self, fresh: Sequence[NewInstance]) -> None:
         if "events_begin" in self._sql:
-            self._tx.rows(self._sql["events_begin"])
+            self._tx.later(self._sql["events_begin"], [{}])
         events = [_event("instance-stored", new) for new in fresh]
         for new in fresh:
             known = self.learnt.series[new.series.uid]
@@ -306,7 +308,18 @@ class Adding:
             if stranger[1] != known.patient_key and not said:
                 self.learnt.strangers.add(stranger)
                 events.append(_mismatch(new, known))
-        self._tx.many(self._sql["add_event"], events)
+        self._tx.later(self._sql["add_event"], events)
+
+
+def _all_of(wanted: Sequence[Parameters], then: Then = ignore) -> Then:
+    """TryAgain unless as many rows come as were wanted; else `then`."""
+
+    def look(rows: list[Row]) -> None:
+        if len(rows) < len(wanted):
+            raise TryAgain
+        then(rows)
+
+    return look
 
 
 def _sum(id_: int, news: Sequence[NewInstance]) -> Parameters:

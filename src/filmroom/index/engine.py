@@ -8,7 +8,7 @@ composes has positional ones (`?`). Each engine turns both into its own spelling
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,6 +18,8 @@ from filmroom.index.telling import Callback
 
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
+
+Then = Callable[[list[Row]], None]
 
 _FILES = ("queries.sql", "cluster.sql")
 _NAME = re.compile(r"^-- name: ([a-z_]+)(?:\.([a-z]+))?$", re.MULTILINE)
@@ -60,6 +62,10 @@ class Dialect(Protocol):
         ...
 
 
+def ignore(rows: list[Row]) -> None:
+    """Nothing follows from them."""
+
+
 class Transaction(Protocol):
     """Statements that become durable together."""
 
@@ -69,6 +75,13 @@ class Transaction(Protocol):
 
     def many(self, sql: str, parameters: Sequence[Parameters]) -> list[Row]:
         """Run one statement once per set of parameters; all rows returned."""
+        ...
+
+    def later(self, sql: str, parameters: Sequence[Parameters], then: Then = ignore) -> None:
+        """The same when the transaction ends at the latest, in order, and `then` with the rows.
+
+        All that was put off goes to a server together: one round trip. `then` may raise.
+        """
         ...
 
     def script(self, sql: str) -> None:

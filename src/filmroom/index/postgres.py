@@ -1,7 +1,8 @@
 """The shared engine: many nodes on one PostgreSQL, through a pool of connections.
 
-Transactions run READ COMMITTED; the unique indexes decide who was first. executemany
-goes out pipelined, so a batch costs a few round trips and not one for each row.
+Transactions run READ COMMITTED; the unique indexes decide who was first. executemany, and
+what a transaction does `later`, go out pipelined: a batch costs a few round trips and not one
+for each row or table.
 
 Behind a pooler in transaction mode nothing is left to the session: no prepared statements, no
 settings, no LISTEN. Other nodes are then heard over `Place.listen_url`, or not at all.
@@ -25,8 +26,10 @@ from filmroom.index.engine import (
     Parameters,
     Place,
     Row,
+    Then,
     Transaction,
     TryAgain,
+    ignore,
     load_statements,
 )
 from filmroom.index.migrate import tables
@@ -77,6 +80,7 @@ class _Statements:
     def __init__(self, connection: Connection, namespace: Namespace) -> None:
         self._connection = connection
         self._namespace = namespace
+        self._put_off: list[tuple[bytes, Sequence[Parameters], Then]] = []
         self.told: dict[Message, None] = {}
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
@@ -97,6 +101,21 @@ class _Statements:
             while cursor.nextset():
                 found += cursor.fetchall()
             return found
+
+    def later(self, sql: str, parameters: Sequence[Parameters], then: Then = ignore) -> None:
+        self._put_off.append((_placed(self._namespace, sql), parameters, then))
+
+    def flush(self) -> None:
+        """Run what was put off, all in one pipeline."""
+        if not self._put_off:
+            return
+        put_off, self._put_off = self._put_off, []
+        execute = self._connection.execute
+        with self._connection.pipeline():
+            done = [[execute(sql, each or None) for each in sets] for sql, sets, _ in put_off]
+        for (_, _, then), cursors in zip(put_off, done, strict=True):
+            answers = (cursor.fetchall() for cursor in cursors if cursor.description)
+            then([row for rows in answers for row in rows])
 
     def script(self, sql: str) -> None:
         self._connection.is_hurried = False
@@ -171,6 +190,7 @@ class Postgres:
                     statements = _Statements(connection, self._namespace)
                     with connection.transaction():
                         yield statements
+                        statements.flush()
                 if self._ear is None:
                     self._told.post(tuple(statements.told))
             except _MET_ANOTHER as error:

@@ -24,7 +24,15 @@ import apsw
 import orjson
 
 from filmroom.archive.errors import Unavailable
-from filmroom.index.engine import Dialect, Parameters, Row, Transaction, load_statements
+from filmroom.index.engine import (
+    Dialect,
+    Parameters,
+    Row,
+    Then,
+    Transaction,
+    ignore,
+    load_statements,
+)
 from filmroom.index.telling import Callback, InProcess, Message, read, spelt
 
 log = logging.getLogger(__name__)
@@ -81,6 +89,9 @@ class _Statements:
             return list(self._connection.executemany(sql, parameters))
         except apsw.Error as error:
             raise _unavailable(error) from error
+
+    def later(self, sql: str, parameters: Sequence[Parameters], then: Then = ignore) -> None:
+        then(self.many(sql, parameters))  # there is no way to save
 
     def script(self, sql: str) -> None:
         self.rows(sql)
