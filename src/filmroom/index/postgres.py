@@ -23,6 +23,7 @@ CONNECTIONS = 16
 PATIENCE_SECONDS = 10.0
 _MACROS = {
     "ids": "unnest(:ids::bigint[]) WITH ORDINALITY AS k (id, n)",
+    "among_ids": "= ANY(:ids::bigint[])",
     "among_uids": "= ANY(:uids::text[])",
 }
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
@@ -50,7 +51,7 @@ class PostgresDialect:
         return list(values)
 
     def containing(self) -> str:
-        return "SELECT id FROM patient WHERE patient_name_words LIKE ? ESCAPE '!'"
+        return self.wild("p.patient_name_words")
 
 
 class _Statements:
