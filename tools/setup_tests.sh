@@ -22,6 +22,8 @@ need_program dciodvfy dicom3tools
 need_program chromium chromium
 need_file '/usr/share/fonts/truetype/*/*.ttf' fonts-liberation
 need_file '/usr/lib/postgresql/*/bin/initdb' postgresql
+need_program haproxy haproxy
+need_program systemd-analyze systemd
 
 if [ ${#missing[@]} -eq 0 ]; then
     exit 0
@@ -60,7 +62,7 @@ quiet=(env DEBIAN_FRONTEND=noninteractive)
 if [ -d /run/systemd/system ]; then
     for package in "${missing[@]}"; do
         case "$package" in
-            orthanc | postgresql) "${as_root[@]}" systemctl disable --quiet "$package" || true ;;
+            orthanc | postgresql | haproxy) "${as_root[@]}" systemctl disable --quiet "$package" || true ;;
         esac
     done
 fi
