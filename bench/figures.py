@@ -20,6 +20,11 @@ RESULTS = ROOT / "bench" / "results"
 PAGES = (ROOT / "docs" / "figures.md", ROOT / "bench" / "README.md")
 RESULT_NAMES = ("compare", "elsewhere", "scale", "scale_postgresql")
 BLOCKS = ("how", "leads", "short", "behind", "alone", "table", *RESULT_NAMES[1:])
+AT_MOST = {  # ms that a question to a large index may take
+    **dict.fromkeys(("PatientID", "AccessionNumber", "Study Instance UID"), 5.0),
+    **dict.fromkeys(("name contains: *TH123*", "QIDO-RS name contains"), 20.0),
+    **dict.fromkeys(("QIDO-RS PatientID", "QIDO-RS page of 50", "QIDO-RS page of 50 MR"), 10.0),
+}
 # Marked by link definitions, which no renderer shows; comments are shown by those without HTML.
 _BLOCK = re.compile(r"(\[figures-(\w+)\]: # [^\n]*\n\n).*?(\n\[figures-end\]: # )", re.S)
 
@@ -100,12 +105,12 @@ def scale_table(scale: Mapping[str, Any]) -> str:
         f"| start of `filmroom serve` at that size, s | {figure(scale['start_seconds'])} |",
         f"| memory of the idle server, MiB | {figure(scale['idle_mib'])} |",
         "",
-        "| question | median, ms | slowest, ms | answers |",
-        "|---|--:|--:|--:|",
+        "| question | median, ms | slowest, ms | at most wanted | answers |",
+        "|---|--:|--:|--:|--:|",
     ]
     out += [
         f"| {each['question']} | {figure(each['median_ms'])} | {figure(each['max_ms'])} | "
-        f"{each['answers']:,} |"
+        f"{figure(AT_MOST.get(each['question']))} | {each['answers']:,} |"
         for each in scale["questions"]
     ]
     return "\n".join(out) + "\n"

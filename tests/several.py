@@ -14,7 +14,10 @@ ANYBODY = json.dumps(["echo", "store", "query", "retrieve"])
 
 
 class Several:
-    """`count` nodes that share index, objects and the DICOM port; each has its own web port."""
+    """`count` nodes that share index, objects and the DICOM port; each has its own web port.
+
+    one_port: whether they share the DICOM port; else each has its own.
+    """
 
     def __init__(
         self,
@@ -23,16 +26,18 @@ class Several:
         blobs_url: str,
         count: int = 2,
         environment: dict[str, str] | None = None,
+        *,
+        one_port: bool = True,
     ) -> None:
         self.index_url = index_url
         self.blobs_url = blobs_url
-        self.dimse_port = free_port()
+        self.dimse_port = free_port() if one_port else 0
         self._environment = {
             "FILMROOM__INDEX__URL": index_url,
             "FILMROOM__BLOBS__URL": blobs_url,
             "FILMROOM__BLOBS__ACCESS_KEY": ACCESS_KEY,
             "FILMROOM__BLOBS__SECRET_KEY": SECRET_KEY,
-            "FILMROOM__DIMSE__SHARE_PORT": "true",
+            "FILMROOM__DIMSE__SHARE_PORT": str(one_port).lower(),
             "FILMROOM__DIMSE__UNKNOWN_PEERS": ANYBODY,
             **(environment or {}),
         }
@@ -40,7 +45,7 @@ class Several:
 
     def _node(self, folder: Path) -> FilmroomProcess:
         node = FilmroomProcess(folder, (), self._environment)
-        node.dimse_port = self.dimse_port
+        node.dimse_port = self.dimse_port or node.dimse_port
         return node
 
     def start(self) -> Several:

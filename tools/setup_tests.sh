@@ -23,6 +23,8 @@ need_program chromium chromium
 need_file '/usr/share/fonts/truetype/*/*.ttf' fonts-liberation
 need_file '/usr/lib/postgresql/*/bin/initdb' postgresql
 need_file '/usr/sbin/pgbouncer' pgbouncer
+need_program haproxy haproxy
+need_program systemd-analyze systemd
 
 if [ ${#missing[@]} -eq 0 ]; then
     exit 0
@@ -61,7 +63,7 @@ quiet=(env DEBIAN_FRONTEND=noninteractive)
 if [ -d /run/systemd/system ]; then
     for package in "${missing[@]}"; do
         case "$package" in
-            orthanc | postgresql | pgbouncer) "${as_root[@]}" systemctl disable --quiet "$package" || true ;;
+            orthanc | postgresql | pgbouncer | haproxy) "${as_root[@]}" systemctl disable --quiet "$package" || true ;;
         esac
     done
 fi

@@ -54,11 +54,11 @@ class Dialect(Protocol):
         ...
 
     def listed(self, values: Sequence[Any]) -> Any:
-        """The parameter for `among`, and for `{ids}` and `{among_uids}` in queries.sql."""
+        """The parameter for `among`, and for the lists in queries.sql."""
         ...
 
     def containing(self) -> str:
-        """Ids of patients whose words match one `wild` pattern, through the trigram index."""
+        """The words of patient p match one `wild` pattern, found through the trigram index."""
         ...
 
 

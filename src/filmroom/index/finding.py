@@ -251,7 +251,7 @@ class Planner:
             return None
         own, other = test.on("p.patient_name"), test.on("o.value")
         return Clause(
-            f"SELECT p.id FROM patient p WHERE p.id IN ({self._dialect.containing()})"
+            f"SELECT p.id FROM patient p WHERE {self._dialect.containing()}"
             f" AND ({own.sql} OR EXISTS (SELECT 1 FROM other_value o"
             f" WHERE o.keyword = 'PatientName' AND o.owner = p.id AND {other.sql}))",
             (self._dialect.pattern(f"*{longest}*"), *own.parameters, *other.parameters),
@@ -264,7 +264,7 @@ class Planner:
         if column.keyword != "PatientName" or len(words[0]) < 2:
             return None  # a trigram is a blank and two letters
         checks = condition(self._dialect, column, match)
-        sql = f"SELECT p.id FROM patient p WHERE p.id IN ({self._dialect.containing()})"
+        sql = f"SELECT p.id FROM patient p WHERE {self._dialect.containing()}"
         first = self._dialect.pattern(f"* {words[0]}*")
         return [Clause(f"{sql} AND {checks.sql}", (first, *checks.parameters))]
 

@@ -43,6 +43,7 @@ PATIENCE_SECONDS = 10.0  # until a connection is to be had
 RECONNECT_SECONDS = 5.0  # then it is tried again when somebody needs a connection
 _MACROS = {
     "ids": "unnest(:ids::bigint[]) WITH ORDINALITY AS k (id, n)",
+    "among_ids": "= ANY(:ids::bigint[])",
     "among_uids": "= ANY(:uids::text[])",
     "now": "extract(epoch FROM clock_timestamp())::float8",
 }
@@ -71,7 +72,7 @@ class PostgresDialect:
         return list(values)
 
     def containing(self) -> str:
-        return "SELECT id FROM patient WHERE patient_name_words LIKE ? ESCAPE '!'"
+        return self.wild("p.patient_name_words")
 
 
 class _Statements:

@@ -45,6 +45,7 @@ _FAILED_SYNCS = (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC)
 _READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
 _MACROS = {
     "ids": "(SELECT value AS id, key AS n FROM json_each(:ids)) k",
+    "among_ids": "IN (SELECT value FROM json_each(:ids))",
     "among_uids": "IN (SELECT value FROM json_each(:uids))",
     "now": "unixepoch('now', 'subsec')",
 }
@@ -68,7 +69,7 @@ class SqliteDialect:
         return orjson.dumps(values).decode()
 
     def containing(self) -> str:
-        return "SELECT rowid FROM patient_words WHERE patient_name_words GLOB ?"
+        return "p.id IN (SELECT rowid FROM patient_words WHERE patient_name_words GLOB ?)"
 
 
 class _Statements:

@@ -96,3 +96,16 @@ def test_rounds_are_counted_and_not_believed():
 )
 def test_figures_have_the_digits_that_count(value, text):
     assert report.figure(value) == text
+
+
+def test_the_table_of_three_has_a_ratio_to_each_of_the_other_two():
+    values = {
+        FAST: {"elsewhere": [100.0, 120.0], "filmroom": [200.0, 200.0], "Orthanc": [50.0, 60.0]},
+        SLOW: {"filmroom": [1.0], "Orthanc": [5.0]},
+        "get-1": {"elsewhere": [10.0], "filmroom": [20.0]},
+    }
+    _, _, first, second = report.elsewhere(values).splitlines()
+    cells = [cell.strip() for cell in first.strip("|").split("|")]
+    assert cells[1:4] == ["110", "200", "55"]
+    assert cells[4:] == ["**0.55x**", "0.50x to 0.60x", "**2.00x**", "2.00x to 2.00x"]
+    assert second.count("|") == first.count("|"), "a server that was not measured leaves blanks"

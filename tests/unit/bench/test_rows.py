@@ -29,3 +29,7 @@ def test_titles_tell_the_rows_apart():
 
 def test_no_row_has_two_bars():
     assert not [r.key for r in rows.ROWS.values() if r.reach is not None and r.at_most is not None]
+
+
+def test_the_rows_of_all_three_are_rows():
+    assert len(rows.chosen(rows.ELSEWHERE)) > 20

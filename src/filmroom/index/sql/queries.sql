@@ -1,6 +1,6 @@
 -- The index's static statements, by name. `name.sqlite` and `name.postgres` are variants.
 -- {ids}: the list :ids of surrogate ids as rows k(id, n), n being the order asked for.
--- {among_uids}: is one of the list :uids.
+-- {among_ids}, {among_uids}: is one of the list :ids, :uids.
 
 -- name: held
 SELECT i.sop_instance_uid, s.study_instance_uid, e.series_instance_uid,
@@ -161,32 +161,27 @@ UPDATE instance
 
 -- name: found_patient
 SELECT p.id, p.attributes, p.study_count, p.series_count, p.instance_count
-  FROM {ids} JOIN patient p ON p.id = k.id
- ORDER BY k.n;
+  FROM patient p WHERE p.id {among_ids};
 
 -- name: found_study.sqlite
 SELECT s.id, s.patient, s.attributes, s.series_count, s.instance_count,
        (SELECT group_concat(m.modality, '\') FROM study_modality m WHERE m.study = s.id),
        (SELECT group_concat(c.sop_class_uid, '\') FROM study_sop_class c WHERE c.study = s.id)
-  FROM {ids} JOIN study s ON s.id = k.id
- ORDER BY k.n;
+  FROM study s WHERE s.id {among_ids};
 
 -- name: found_study.postgres
 SELECT s.id, s.patient, s.attributes, s.series_count, s.instance_count,
        (SELECT string_agg(m.modality, '\') FROM study_modality m WHERE m.study = s.id),
        (SELECT string_agg(c.sop_class_uid, '\') FROM study_sop_class c WHERE c.study = s.id)
-  FROM {ids} JOIN study s ON s.id = k.id
- ORDER BY k.n;
+  FROM study s WHERE s.id {among_ids};
 
 -- name: found_series
 SELECT e.id, e.study, e.attributes, e.instance_count
-  FROM {ids} JOIN series e ON e.id = k.id
- ORDER BY k.n;
+  FROM series e WHERE e.id {among_ids};
 
 -- name: found_instance
 SELECT i.id, i.series, i.attributes, i.transfer_syntax_uid, i.sop_instance_uid
-  FROM {ids} JOIN instance i ON i.id = k.id
- ORDER BY k.n;
+  FROM instance i WHERE i.id {among_ids};
 
 -- name: instance
 SELECT s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,
