@@ -34,7 +34,7 @@ from filmroom.index.engine import (
 )
 from filmroom.index.migrate import tables
 from filmroom.index.namespace import Namespace
-from filmroom.index.postgres_connection import ANSWER_SECONDS, Connection, has_hung_up, terms
+from filmroom.index.postgres_connection import ANSWER_SECONDS, Connection, demand_open, terms
 from filmroom.index.postgres_listening import Ear
 from filmroom.index.telling import Callback, InProcess, Message, read, spelt
 
@@ -154,7 +154,6 @@ class Postgres:
             connection_class=Connection,
             kwargs={**(_POOLED if place.pooler else _DIRECT), **_terms(place.url)},
             configure=None if place.pooler else _configure,
-            check=has_hung_up,
             open=False,
         )
         with _told():
@@ -180,14 +179,30 @@ class Postgres:
         return self.rows(sql, parameters)
 
     def _rows(self, sql: str, parameters: Parameters) -> list[Row]:
-        with self._pool.connection() as connection:
+        with self._lent() as connection:
             return _Statements(connection, self._namespace).rows(sql, parameters)
+
+    @contextlib.contextmanager
+    def _lent(self) -> Iterator[Connection]:
+        """A connection on which the server has not hung up, as far as we have heard."""
+        while True:
+            connection = self._pool.getconn()
+            try:
+                demand_open(connection)
+                break
+            except psycopg.OperationalError:
+                self._pool.putconn(connection)
+                self._pool.drain()  # others will have been lost with it
+        try:
+            yield connection
+        finally:
+            self._pool.putconn(connection)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
         with _told():
             try:
-                with self._pool.connection() as connection:
+                with self._lent() as connection:
                     statements = _Statements(connection, self._namespace)
                     with connection.transaction():
                         yield statements

@@ -60,8 +60,8 @@ def _hurried(waiting: Any, seconds: float) -> Generator[Any, Any, Any]:
         return end.value
 
 
-def has_hung_up(connection: Connection) -> None:
-    """Whether the server, or a pooler, has hung up meanwhile: without asking it anything.
+def demand_open(connection: Connection) -> None:
+    """OperationalError when the server, or a pooler, has hung up; without asking it anything.
 
     One that is away behind a pooler would not answer, and each connection wait for that.
     """
