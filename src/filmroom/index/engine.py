@@ -83,6 +83,10 @@ class Transaction(Protocol):
         """
         ...
 
+    def flush(self) -> None:
+        """Now is later."""
+        ...
+
     def script(self, sql: str) -> None:
         """Run several statements without parameters."""
         ...
