@@ -84,7 +84,7 @@ def migrate_archive(
 
 
 def _same_index(old: Settings, new: Settings) -> bool:
-    """However the way there is: past a pooler, or through it."""
+    """Whether both name the same tables by the same way."""
     one, other = old.index_place, new.index_place
     return (one.url, one.namespace) == (other.url, other.namespace)
 

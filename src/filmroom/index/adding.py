@@ -121,6 +121,7 @@ class Adding:
             self._count(list(fresh.values()))
             self._sop_classes(list(fresh.values()))
             self._events(list(fresh.values()))
+            self._tx.flush()
         return [fresh.pop(new.instance.uid, None) is new for new in batch]
 
     def _held(self, batch: Sequence[NewInstance]) -> set[str]:

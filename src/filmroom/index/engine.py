@@ -84,6 +84,10 @@ class Transaction(Protocol):
         """
         ...
 
+    def flush(self) -> None:
+        """Now is later."""
+        ...
+
     def script(self, sql: str) -> None:
         """Run several statements without parameters, however long they take."""
         ...

@@ -94,6 +94,9 @@ class _Statements:
     def later(self, sql: str, parameters: Sequence[Parameters], then: Then = ignore) -> None:
         then(self.many(sql, parameters))  # there is no way to save
 
+    def flush(self) -> None:
+        """Nothing was put off."""
+
     def script(self, sql: str) -> None:
         self.rows(sql)
 
