@@ -23,7 +23,7 @@ BLOCKS = ("how", "leads", "short", "behind", "alone", "table", *RESULT_NAMES[1:]
 AT_MOST = {  # ms that a question to a large index may take
     **dict.fromkeys(("PatientID", "AccessionNumber", "Study Instance UID"), 5.0),
     **dict.fromkeys(("name contains: *TH123*", "QIDO-RS name contains"), 20.0),
-    **dict.fromkeys(("QIDO-RS PatientID", "QIDO-RS page of 50", "QIDO-RS page of 50 MR"), 10.0),
+    **dict.fromkeys(("QIDO-RS PatientID", "QIDO-RS page of 50"), 10.0),
 }
 # Marked by link definitions, which no renderer shows; comments are shown by those without HTML.
 _BLOCK = re.compile(r"(\[figures-(\w+)\]: # [^\n]*\n\n).*?(\n\[figures-end\]: # )", re.S)

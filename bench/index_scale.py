@@ -48,7 +48,7 @@ HURRY = SETTINGS | {
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "max_wal_size": "8GB",
+    "max_wal_size": "2GB",
     "checkpoint_timeout": "1h",
     "maintenance_work_mem": "1GB",
 }

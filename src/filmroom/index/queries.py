@@ -46,6 +46,7 @@ from filmroom.index.jobs import SqlCluster, SqlPeers, SqlQueue
 from filmroom.index.migrate import migrate
 from filmroom.index.selecting import Selecting
 from filmroom.index.telling import Callback
+from filmroom.index.where import TRUE
 
 ATTEMPTS = 8  # of a transaction that meets others
 _FEW = 8  # rows that are fetched one by one sooner than gathered
@@ -192,7 +193,10 @@ class SqlIndex:
     def count(self, query: Query) -> int:
         if query.level is Level.IMAGE and not query.matches:
             return self.statistics().instances
-        count = self._planner.plan(query).count()
+        plan = self._planner.plan(query)
+        if query.level is Level.STUDY and plan.clause is TRUE:
+            return int(self._engine.rows(self._sql["study_total"])[0][0])
+        count = plan.count()
         return int(self._engine.rows(count.sql, count.parameters)[0][0])
 
     # -- retrieving -------------------------------------------------------------------------

@@ -330,8 +330,12 @@ DELETE FROM credential WHERE digest = :digest;
 -- name: forget_credentials_of
 DELETE FROM credential WHERE name = :name AND kind = :kind;
 
+-- name: study_total
+SELECT coalesce(sum(studies), 0) FROM study_total;
+
 -- name: statistics
-SELECT (SELECT count(*) FROM patient), (SELECT count(*) FROM study),
+SELECT (SELECT count(*) FROM patient),
+       (SELECT coalesce(sum(studies), 0) FROM study_total),
        (SELECT count(*) FROM series),
        (SELECT coalesce(sum(instance_count), 0) FROM study),
        (SELECT coalesce(sum(size_bytes), 0) FROM study),
