@@ -16,8 +16,9 @@ CRASH_ROUNDS ?= 100
 NODES_ROUNDS ?= 50
 FUZZ_SECONDS ?= 600
 PYTEST := $(BIN)/python -m pytest
+ELSEWHERE := FILMROOM_TEST_STORES=postgresql+s3
 
-.PHONY: help env serve test check lint bench crash hostile fuzz docs clean
+.PHONY: help env serve test elsewhere check lint bench crash hostile fuzz docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +32,11 @@ test: env lint ## install the peers the tests talk to, and run all tests
 	tools/setup_tests.sh
 	$(BIN)/python web/build.py test
 	CI=1 $(PYTEST) $(TESTS)
+	[ "$(TESTS)" != tests ] || CI=1 $(ELSEWHERE) FILMROOM_CRASH_ROUNDS=5 $(PYTEST) -m elsewhere tests
+
+elsewhere: env ## the tests again, with all that is stored in PostgreSQL and an object store; half an hour
+	tools/setup_tests.sh
+	CI=1 $(ELSEWHERE) $(PYTEST) tests/interop tests/journeys
 
 check: lint ## style, types, floors and unit tests; fast
 	$(PYTEST) -q tests/unit tests/wire tests/house

@@ -17,6 +17,8 @@ from instances import CT_IMAGE_STORAGE, a_data_set, an_instance, data_set_bytes,
 from nodes import free_port
 from peers import Orthanc, filmroom, run
 
+pytestmark = pytest.mark.elsewhere
+
 PACKAGED = Path(pydicom.data.__file__).parent / "test_files"
 
 

@@ -14,6 +14,7 @@ from senders import AS_STORED, Senders, held_instances, templates
 ROUNDS = int(os.environ.get("FILMROOM_CRASH_ROUNDS", "20"))
 
 
+@pytest.mark.elsewhere
 @pytest.mark.crash
 @pytest.mark.timeout(120 + 30 * ROUNDS)
 def test_kill_9_during_a_store_of_four_associations_loses_nothing_acknowledged(

@@ -172,6 +172,7 @@ def test_an_index_made_from_the_files_gives_the_same_answers(node, media, peer_p
     node.stop()
 
 
+@pytest.mark.elsewhere
 def test_a_lost_index_is_made_anew(sqlite_node, media):
     node = sqlite_node
     import_into(node, media)
@@ -202,6 +203,7 @@ def as_left_by_a_crash(node, file: bytes, *, of_another: bool = False) -> None:
     (node.data / "running").write_text(f"{datetime.now(UTC):%Y/%m/%d}\n")
 
 
+@pytest.mark.elsewhere
 def test_a_file_that_a_crash_left_without_a_row_gets_one_at_the_next_start(node):
     """And one that is not whole gets none, and hinders nobody."""
     whole, half = an_instance(PatientID="ORPHAN"), an_instance()
@@ -217,6 +219,7 @@ def test_a_file_that_a_crash_left_without_a_row_gets_one_at_the_next_start(node)
     assert list(instances(node)) == [uid]
 
 
+@pytest.mark.elsewhere
 def test_an_object_that_another_node_is_just_storing_is_left_to_it(sqlite_node):
     node = sqlite_node
     if not isinstance(place_of(node.settings, node.data), Bucket):

@@ -21,6 +21,8 @@ from nodes import FilmroomProcess, free_port
 from packaged import corpus, packaged_files, storescu_profile
 from peers import run, storescp
 
+pytestmark = pytest.mark.elsewhere
+
 # Sent by storescu, and refused: none of them has an identity that could be filed.
 REFUSED = {
     "bad_sequence.dcm": "SOP Instance UID is missing or not a valid UID",

@@ -52,6 +52,13 @@ def receiver():
 
 
 @pytest.fixture
+def copy(tmp_path):
+    """Where a second copy may be made of files; of objects it is the store's to have one."""
+    about_files()
+    return tmp_path / "copy"
+
+
+@pytest.fixture
 def node(engine, tmp_path, files, receiver):
     """A running filmroom that holds the files."""
     peers = ("--peer", "*=127.0.0.1:0:all", "--peer", f"STORESCP=127.0.0.1:{receiver}:all")
@@ -111,6 +118,7 @@ def metric(node, name):
     raise AssertionError(f"no metric {name}")
 
 
+@pytest.mark.elsewhere
 @pytest.mark.timeout(3 * MANY)
 def test_one_flipped_bit_is_found_kept_from_everybody_and_healed_by_a_resend(
     node, files, receiver, peer_program, tmp_path
@@ -178,10 +186,8 @@ def test_one_flipped_bit_is_found_kept_from_everybody_and_healed_by_a_resend(
 
 @pytest.mark.timeout(2 * MANY)
 def test_a_flipped_bit_and_a_lost_file_are_healed_from_the_second_copy(
-    node, files, tmp_path, monkeypatch
+    copy, node, files, monkeypatch
 ):
-    about_files()  # the second copy is for files
-    copy = tmp_path / "copy"
     (copy / "store").mkdir(parents=True)
     monkeypatch.setenv("FILMROOM__BLOBS__COPY_URL", f"file://{copy}")
     assert scrub(node)["progress"]["copy_lacks"] == FILES
@@ -196,11 +202,7 @@ def test_a_flipped_bit_and_a_lost_file_are_healed_from_the_second_copy(
 
 
 @pytest.mark.timeout(2 * MANY)
-def test_a_server_with_a_second_copy_mends_what_it_stumbles_over(
-    node, files, tmp_path, monkeypatch
-):
-    about_files()  # the second copy is for files
-    copy = tmp_path / "copy"
+def test_a_server_with_a_second_copy_mends_what_it_stumbles_over(copy, node, files, monkeypatch):
     shutil.copytree(node.data / "store", copy / "store")
     node.stop()
     monkeypatch.setenv("FILMROOM__BLOBS__COPY_URL", f"file://{copy}")
@@ -218,6 +220,7 @@ def test_a_server_with_a_second_copy_mends_what_it_stumbles_over(
     assert refused(node, files) == []
 
 
+@pytest.mark.elsewhere
 @pytest.mark.timeout(2 * MANY)
 def test_what_a_server_finds_gone_is_marked_and_healed_by_a_resend(node, files):
     """Nobody scrubs: somebody asks for it."""
@@ -236,6 +239,7 @@ def test_what_a_server_finds_gone_is_marked_and_healed_by_a_resend(node, files):
     assert scrub(node)["is_sound"]
 
 
+@pytest.mark.elsewhere
 @pytest.mark.timeout(2 * MANY)
 def test_files_and_rows_without_partner_are_found(node, files):
     node.blob(uid(2)).unlink()
