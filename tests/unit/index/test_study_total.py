@@ -11,8 +11,9 @@ from filmroom.archive.records import Query
 from filmroom.dicom.match import Single, Wildcard
 from filmroom.dicom.models import Level
 from filmroom.index import migrate as migrations
+from filmroom.index.engine import Place
 from filmroom.index.migrate import migrate, steps
-from filmroom.index.queries import _engine, open_index
+from filmroom.index.queries import open_engine, open_index
 from index_rows import an_instance
 
 ALL = Query(Level.STUDY, {})
@@ -92,13 +93,13 @@ def test_nothing_is_counted_where_all_are_asked_for(index):
 def test_an_index_from_before_is_counted_when_it_is_brought_up_to_date(
     index_url, request, tmp_path, monkeypatch
 ):
-    is_sqlite = index_url.startswith("sqlite")
+    is_sqlite = index_url.url.startswith("sqlite")
     url = (
         f"sqlite://{tmp_path}/old.sqlite"
         if is_sqlite
         else request.getfixturevalue("postgres").database()
     )
-    engine = _engine(url)
+    engine = open_engine(Place(url))
     old = [step for step in steps(engine.dialect.name) if step.number < 7]
     with monkeypatch.context() as patched:
         patched.setattr(migrations, "steps", lambda dialect: old)
