@@ -16,8 +16,6 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from instances import a_data_set, data_set_bytes, part10
 from nodes import free_port
-from object_store import object_server
-from postgres_cluster import cluster
 from senders import contents, stow
 from several import Several
 
@@ -224,6 +222,7 @@ def test_a_job_is_seen_cancelled_and_tried_again_from_the_command_line(start_nod
 
 
 @pytest.mark.crash
+@pytest.mark.elsewhere
 @pytest.mark.timeout(300)
 def test_a_node_killed_again_and_again_sends_all_and_hardly_anything_twice(start_node, tmp_path):
     port = free_port()
@@ -247,18 +246,11 @@ def test_a_node_killed_again_and_again_sends_all_and_hardly_anything_twice(start
     }
 
 
-@pytest.fixture(scope="module")
-def elsewhere():
-    with cluster() as database, object_server() as server:
-        yield database, server
-
-
 @pytest.mark.crash
 @pytest.mark.timeout(300)
 def test_a_job_whose_node_died_finishes_on_another_and_its_effect_is_there_once(
-    tmp_path, elsewhere, start_node
+    tmp_path, database, server, start_node
 ):
-    database, server = elsewhere
     destination = start_node("--ae-title", "PEER1")
     slow = free_port()
     several = Several(
@@ -313,6 +305,7 @@ def test_a_peer_that_wants_everything_gets_each_series_once_it_is_quiet(start_no
 
 
 @pytest.mark.crash
+@pytest.mark.elsewhere
 @pytest.mark.timeout(300)
 def test_whatever_was_acknowledged_is_forwarded_though_the_node_is_killed(start_node, tmp_path):
     destination = start_node("--ae-title", "PEER0")

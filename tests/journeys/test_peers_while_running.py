@@ -9,11 +9,8 @@ import pytest
 
 from instances import a_data_set
 from nodes import AE_TITLE, free_port
-from object_store import object_server
 from peers import filmroom, storescp
-from postgres_cluster import cluster
 from senders import stow
-from several import Several
 
 
 def moves(peer_program, port, destination, study):
@@ -103,14 +100,9 @@ def test_a_peer_that_makes_no_sense_is_refused(start_node):
         assert client.post("/api/peers", json={**body, "may": "all"}).status_code == 400
 
 
-def test_every_node_knows_what_was_added_on_one(tmp_path):
-    with cluster() as database, object_server() as server:
-        several = Several(tmp_path, database.database(), server.place())
-        try:
-            first, second = several.start().nodes
-            add("API", first, "NEW", 104)
-            wait_for(lambda: "NEW" in titles(second), seconds=2)
-            remove("API", second, "NEW")
-            wait_for(lambda: "NEW" not in titles(first), seconds=2)
-        finally:
-            several.kill()
+def test_every_node_knows_what_was_added_on_one(several):
+    first, second = several.nodes
+    add("API", first, "NEW", 104)
+    wait_for(lambda: "NEW" in titles(second), seconds=2)
+    remove("API", second, "NEW")
+    wait_for(lambda: "NEW" not in titles(first), seconds=2)
