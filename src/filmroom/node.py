@@ -71,6 +71,7 @@ class Node:
         self.room.heed = lambda instance: self._settler.heed(instance.series.uid)
         self._peers = PeerBook(self.room.index, settings.peer_records)
         book = AddressBook(self._peers.peers, unknown_peers=_rights(settings))
+        self._peers.changed = book.warm
         sending = Sending(book, ssl_context=lambda: _client_tls(settings.dimse))
         provider = Provider(
             self.room.archive,
@@ -89,7 +90,11 @@ class Node:
             jobs,
             {
                 SEND: SendKind(
-                    archive.retriever, sending, settings.dimse.ae_titles[0], self._transcode
+                    archive.retriever,
+                    sending,
+                    settings.dimse.ae_titles[0],
+                    self._transcode,
+                    self._peers.refresh,
                 )
             },
             self.room.name,

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from filmroom.archive.errors import Unintelligible
 from filmroom.dicom.uids import is_valid_uid
 
+MOST_ATTEMPTS = 5  # of a job that fails by itself
 SILENT_SECONDS = 20.0  # after which a node counts as gone
 SEND = "send"  # the kind of job that sends instances to a peer
 
@@ -34,7 +35,8 @@ class NewJob:
     """A job to be put into the queue.
 
     lane: jobs of one lane run one after the other; a lane can be told to rest.
-    subject: of jobs of one kind and subject only one waits; putting it again changes nothing.
+    subject: of jobs of one kind and subject only one waits; putting it again has that one begin
+    anew, for there may be more to do by now.
     body: what the kind needs to know (JSON). priority: lower comes first.
     """
 
@@ -59,6 +61,7 @@ class Job:
     state: State
     due_at: float
     attempts: int  # that have failed
+    losses: int  # how often the node that did it has gone
     lease: int  # how often it was taken; tells the holder of today from that of yesterday
     node: str  # that runs it
     progress: dict[str, Any]
@@ -114,13 +117,17 @@ def send_job(
     if not study or (instance and not series):
         raise Unintelligible("name the study, and the series where an instance is meant")
     body = {"peer": ae_title, "study": study, "series": series, "instance": instance}
-    subject = " ".join(filter(None, (ae_title, study, series, instance)))
+    subject = "\\".join(filter(None, (ae_title, study, series, instance)))
     return NewJob(SEND, f"send to {ae_title}", subject, body, priority)
 
 
 def job_as_dict(job: Job) -> dict[str, Any]:
-    """For programs."""
-    return {**asdict(job), "state": job.state.value}
+    """For programs; lists of UIDs as their lengths."""
+    progress = {
+        name: len(value) if name in ("left", "only") else value
+        for name, value in job.progress.items()
+    }
+    return {**asdict(job), "state": job.state.value, "progress": progress}
 
 
 class Queue(Protocol):
@@ -140,8 +147,8 @@ class Queue(Protocol):
         """
         ...
 
-    def unfeed(self, name: str) -> None:
-        """Nobody makes jobs of events under this name any more."""
+    def forget_feeds(self, seconds: float) -> None:
+        """Forget those that nobody has asked for in so long."""
         ...
 
     def take(self, node: str, kinds: Sequence[str], seconds: float) -> Job | None:
@@ -175,8 +182,9 @@ class Queue(Protocol):
     ) -> bool:
         """Try it again after so long; False: it was not ours any more.
 
-        counted: as one of the attempts it has. lane_rests: how many seconds its whole lane
-        rests, given how often in a row it has failed before.
+        counted: as one of its MOST_ATTEMPTS, after the last of which it has failed; where its
+        lane rests, only if that was well until then. lane_rests: how many seconds its whole lane
+        rests, given how often in a row it has failed before. Its siblings come first then.
         """
         ...
 
@@ -216,6 +224,10 @@ class Cluster(Protocol):
 
     def here(self, node: str, version: str) -> None:
         """Be seen."""
+        ...
+
+    def started(self, node: str, version: str) -> None:
+        """Be seen for the first time since a start."""
         ...
 
     def left(self, node: str) -> None:

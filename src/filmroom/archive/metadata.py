@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
-from filmroom.archive.errors import ArchiveError, Damaged, NotHeld, Unsupported
+from filmroom.archive.errors import ArchiveError, Damaged, NotHeld, Unavailable, Unsupported
 from filmroom.archive.records import Handle, Selection, SeriesMetadata
 from filmroom.archive.stores import Clock, Index
 from filmroom.dicom import dicomjson
@@ -147,7 +147,7 @@ class Settler:
         self._shelf = shelf
         self._clock = clock
         self._quiet_seconds = quiet_seconds
-        self._given_up: set[str] = set()
+        self._given_up: dict[str, int] = {}  # series -> its revision
         self._ours: dict[str, None] = {}  # series in which we stored something, newest last
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="settler", daemon=True)
@@ -179,34 +179,36 @@ class Settler:
         return [each for each in quiet if each[1] in self._ours or each in left_over]
 
     def settle(self) -> int:
-        """Make what is due; returns how many series were made."""
+        """Make what is due, and say that it has settled; returns how many series were made."""
         made = 0
         for study, series in self._due():
             if self._ended.is_set():
                 break
-            if series in self._given_up:
-                continue
             revision = self._index.series_revision(study, series)
-            made += self._prepare(study, series)
-            if revision is not None:
-                self._index.settled(study, series, revision, self._clock.now())
+            if revision is None or self._given_up.get(series) == revision:
+                continue
+            is_made, is_hopeless = self._prepare(study, series)
+            made += is_made
+            self._index.settled(study, series, revision, self._clock.now())
+            if is_hopeless:
+                self._given_up[series] = revision
         return made
 
-    def _prepare(self, study: str, series: str) -> bool:
-        """Have the blob of a series ready; False when it cannot be made."""
+    def _prepare(self, study: str, series: str) -> tuple[bool, bool]:
+        """Have the blob of a series ready: (it was made, it cannot be until something changes)."""
         try:
             if self._shelf.ready(study, series) is not None:
-                return True  # somebody has asked for it before it was quiet
-            if self._shelf.make(study, series).left_out:
-                self._given_up.add(series)  # made for whoever asks, until its files are sound
+                return True, False  # somebody has asked for it before it was quiet
+            left_out = self._shelf.make(study, series).left_out
+            return True, bool(left_out)  # made for whoever asks, until its files are sound
+        except Unavailable:
+            return False, False  # what is away now may be there in a second
         except ArchiveError as error:
-            self._given_up.add(series)  # until the next start: said once, not every second
             log.warning(
                 "series metadata not made",
                 extra={"series_instance_uid": series, "detail": error.detail},
             )
-            return False
-        return True
+            return False, True  # said once, not every second
 
     def _run(self) -> None:
         pause = 1.0
@@ -217,6 +219,9 @@ class Settler:
                 if self._clock.now() >= tidy_at:
                     self._index.trim_events(KEPT_EVENTS)
                     tidy_at = self._clock.now() + TIDY_SECONDS
+            except ArchiveError as error:
+                log.warning("quiet series have to wait", extra={"detail": error.detail})
+                made = 0
             except Exception:
                 log.exception("looking for quiet series failed")
                 made = 0

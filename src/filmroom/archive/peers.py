@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from filmroom.archive.access import DIMSE_ACTIONS
@@ -78,6 +78,7 @@ class PeerBook:
         self._fixed = tuple(fixed)
         self._titles = {peer.ae_title for peer in fixed}
         self._all = self._fixed
+        self.changed: Callable[[], None] = lambda: None  # blocks; called when they are others
         self._ended = threading.Event()
         self._look = threading.Event()
         self._thread = threading.Thread(target=self._run, name="peers", daemon=True)
@@ -110,7 +111,9 @@ class PeerBook:
     def refresh(self) -> None:
         """Look what there is now. Blocks."""
         added = (peer for peer in self._index.peers.all() if not self.is_fixed(peer.ae_title))
-        self._all = (*self._fixed, *added)
+        before, self._all = self._all, (*self._fixed, *added)
+        if self._all != before:
+            self.changed()
 
     def heard(self, topic: str) -> None:
         """What a node has told; see archive.news. From any thread."""

@@ -209,7 +209,7 @@ class Index(Protocol):
         ...
 
     def trim_events(self, keep: int) -> None:
-        """Drop all events but about the newest `keep`."""
+        """Drop all events but about the newest `keep`, and what a feed has yet to see."""
         ...
 
     # -- quarantine -----------------------------------------------------------------------

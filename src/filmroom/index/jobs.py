@@ -8,14 +8,15 @@ from typing import Any
 
 import orjson
 
-from filmroom.archive.jobs import Event, Job, Lane, NewJob, NodeSeen, State
+from filmroom.archive.jobs import MOST_ATTEMPTS, Event, Job, Lane, NewJob, NodeSeen, State
 from filmroom.archive.news import News
 from filmroom.archive.records import Peer
 from filmroom.index import values
 from filmroom.index.engine import Engine, Row, Transaction
 
-MOST_LEASES_LOST = 5  # a job that takes its node down with it ends here
+MOST_LEASES_LOST = 10  # a job that takes its node down with it ends here
 FED_AT_ONCE = 1000
+TOUCHED_SECONDS = 600.0  # how often a feed without news says that somebody wants it
 LOST_SECONDS = 86_400.0  # after which a node that was never heard of again is forgotten
 LONGEST_REASON = 1000
 JOB_COLUMNS = tuple(field.name for field in fields(Job))  # as the statements give them
@@ -39,19 +40,19 @@ class SqlQueue:
 
     def _put(self, tx: Transaction, jobs: Sequence[NewJob]) -> list[int]:
         ids = []
+        self._lock(tx)
         for lane in sorted({job.lane for job in jobs}):
             tx.rows(self._sql["put_lane"], {"lane": lane})
         for job in jobs:
-            named = {"kind": job.kind, "subject": job.subject}
             row = {
-                **named,
+                "kind": job.kind,
+                "subject": job.subject,
                 "lane": job.lane,
                 "body": orjson.dumps(dict(job.body)).decode(),
                 "priority": job.priority,
                 "delay": float(job.delay_seconds),
             }
-            put = tx.rows(self._sql["put_job"], row) or tx.rows(self._sql["waiting_job"], named)
-            ids.append(int(put[0][0]))
+            ids.append(int(tx.rows(self._sql["put_job"], row)[0][0]))
         if jobs:
             tx.notify(News.JOBS)
         return ids
@@ -61,19 +62,19 @@ class SqlQueue:
     ) -> int:
         last = int(self._engine.rows(self._sql["last_event"])[0][0])
         fed = self._engine.rows(self._sql["fed"], {"name": name})
-        if fed and fed[0][0] >= last:
+        if fed and fed[0][0] >= last and fed[0][1] < TOUCHED_SECONDS:
             return 0
+        settled_at = int(self._transact(self._settled_at))
 
         def run(tx: Transaction) -> int:
-            if "events_settle" in self._sql:  # ids are drawn before commit
-                tx.rows(self._sql["patience"])
-                tx.rows(self._sql["events_settle"])  # and so only one feeds at a time
-            up_to = int(tx.rows(self._sql["last_event"])[0][0])
-            fed = tx.rows(self._sql["fed"], {"name": name})
+            up_to = settled_at
+            fed = tx.rows(self._sql["lock_feed"], {"name": name})  # one feeds at a time
             events: list[Event] = []
             if fed:
+                up_to = max(up_to, int(fed[0][0]))
                 wanted = {
                     "after_id": fed[0][0],
+                    "up_to_id": up_to,
                     "uids": self._engine.dialect.listed(list(kinds)),
                     "limit": FED_AT_ONCE,
                 }
@@ -87,8 +88,15 @@ class SqlQueue:
 
         return int(self._transact(run))
 
-    def unfeed(self, name: str) -> None:
-        self._write("unfeed", name=name)
+    def _settled_at(self, tx: Transaction) -> int:
+        """The last event before which no other will appear. Storing waits only for this."""
+        if "events_settle" in self._sql:  # ids are drawn before commit
+            tx.rows(self._sql["patience"])
+            tx.rows(self._sql["events_settle"])
+        return int(tx.rows(self._sql["last_event"])[0][0])
+
+    def forget_feeds(self, seconds: float) -> None:
+        self._write("forget_feeds", seconds=float(seconds))
 
     # -- out of it ------------------------------------------------------------------------------
     def take(self, node: str, kinds: Sequence[str], seconds: float) -> Job | None:
@@ -114,10 +122,14 @@ class SqlQueue:
         return len(self._transact(lambda tx: self._reap(tx, node)))
 
     def _reap(self, tx: Transaction, node: str) -> list[Row]:
-        if "lock_jobs" in self._sql:
-            tx.rows(self._sql["lock_jobs"])
+        self._lock(tx)
         # A job that runs is on no node named ""; so that means none in particular.
         return tx.rows(self._sql["reap_jobs"], {"node": node, "most": MOST_LEASES_LOST})
+
+    def _lock(self, tx: Transaction) -> None:
+        """Against others who put, take or forget; on SQLite there is one who writes."""
+        if "lock_jobs" in self._sql:
+            tx.rows(self._sql["lock_jobs"])
 
     def renew(self, job: Job, progress: Mapping[str, Any], seconds: float) -> bool:
         told = {**_held(job), "progress": _json(progress), "seconds": float(seconds)}
@@ -165,18 +177,21 @@ class SqlQueue:
         lane_rests: Callable[[int], float] | None = None,
     ) -> bool:
         def run(tx: Transaction) -> bool:
+            before = tx.rows(self._sql["lane_failures"], {"lane": job.lane})
+            failures = int(before[0][0]) if before else 0
+            is_well = lane_rests is None or not failures
             row = {
                 **_held(job),
                 "progress": _json(progress),
                 "reason": _short(reason),
                 "seconds": float(seconds),
-                "counted": int(counted),
+                "counted": int(counted and is_well),
+                "most": MOST_ATTEMPTS,
             }
             ours = bool(tx.rows(self._sql["put_back_job"], row))
             if ours and lane_rests is not None:
-                for (failures,) in tx.rows(self._sql["lane_failures"], {"lane": job.lane}):
-                    rest = {"lane": job.lane, "seconds": float(lane_rests(int(failures)))}
-                    tx.rows(self._sql["rest_lane"], rest)
+                rest = {"lane": job.lane, "seconds": float(lane_rests(failures))}
+                tx.rows(self._sql["rest_lane"], rest)
             return ours
 
         return bool(self._transact(run))
@@ -224,6 +239,7 @@ class SqlQueue:
 
     def trim(self, seconds: float) -> None:
         def run(tx: Transaction) -> None:
+            self._lock(tx)
             tx.rows(self._sql["trim_jobs"], {"seconds": float(seconds)})
             tx.rows(self._sql["trim_lanes"])
 
@@ -246,6 +262,13 @@ class SqlCluster:
         def run(tx: Transaction) -> None:
             tx.rows(self._sql["node_is_here"], {"name": node, "version": version})
             tx.rows(self._sql["forget_lost_nodes"], {"seconds": LOST_SECONDS})
+
+        self._transact(run)
+
+    def started(self, node: str, version: str) -> None:
+        def run(tx: Transaction) -> None:
+            tx.rows(self._sql["node_is_here"], {"name": node, "version": version})
+            tx.rows(self._sql["node_has_started"], {"name": node})
 
         self._transact(run)
 

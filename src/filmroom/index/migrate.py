@@ -17,11 +17,13 @@ from functools import lru_cache
 from importlib.resources import files
 
 from filmroom import __version__
-from filmroom.archive.errors import Refused
+from filmroom.archive.errors import Refused, Unavailable
 from filmroom.archive.jobs import SILENT_SECONDS
-from filmroom.index.engine import Engine, Transaction
+from filmroom.index.engine import Engine, Transaction, TryAgain
 
 log = logging.getLogger(__name__)
+
+ATTEMPTS = 8  # of a step that meets transactions of nodes at work
 
 _STEP = re.compile(r"(\d{3})_((?:pre_|post_)?[a-z0-9_]+)\.(sqlite|postgres)\.sql\Z")
 _TABLE = re.compile(r"^\s*CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
@@ -80,29 +82,44 @@ def tables(dialect: str) -> frozenset[str]:
 
 
 def migrate(engine: Engine, *, post: bool | None = None) -> list[str]:
-    """Apply what is missing, in one transaction; returns the steps applied.
+    """Apply what is missing, a transaction for each step; returns the steps applied.
 
     post: also those steps that older nodes would not survive; by default only for an
     embedded index. Two processes may do this at once: the second waits and finds nothing
-    to do. Raises SchemaTooNew, OldNodes.
+    to do. Raises SchemaTooNew, OldNodes, Unavailable.
     """
     post = engine.embedded if post is None else post
+    applied: list[str] = []
+    while (name := _next_step(engine, post=post, is_first=not applied)) is not None:
+        applied.append(name)
+    return applied
+
+
+def _next_step(engine: Engine, *, post: bool, is_first: bool) -> str | None:
+    """Apply the first step that is missing; one that meets who is storing is begun again."""
+    for _ in range(ATTEMPTS):
+        try:
+            with engine.write() as tx:
+                return _step_in(engine, tx, post=post, is_first=is_first)
+        except TryAgain as error:
+            log.info("a step of the schema has to wait for others", extra={"detail": str(error)})
+    raise Unavailable("the index is too busy for its schema to be changed")
+
+
+def _step_in(engine: Engine, tx: Transaction, *, post: bool, is_first: bool) -> str | None:
     known = steps(engine.dialect.name)
-    applied = []
-    with engine.write() as tx:
-        present = _present(engine, tx)
-        newer = _newer(present, known)
-        for step in known:
-            if step.number not in present and (post or not step.is_post):
-                if step.is_post:
-                    _alone(engine, tx)
-                tx.script(step.sql)
-                tx.rows("INSERT INTO schema_version VALUES (?, ?)", (step.number, step.name))
-                applied.append(_called(step.number, step.name))
-    if newer:
+    present = _present(engine, tx)
+    if (newer := _newer(present, known)) and is_first:
         told = {"detail": ", ".join(newer)}
         log.info("a later filmroom has prepared its upgrade: this one may go on", extra=told)
-    return applied
+    for step in known:
+        if step.number not in present and (post or not step.is_post):
+            if step.is_post:
+                _alone(engine, tx)
+            tx.script(step.sql)
+            tx.rows("INSERT INTO schema_version VALUES (?, ?)", (step.number, step.name))
+            return _called(step.number, step.name)
+    return None
 
 
 def survey(engine: Engine) -> Survey:

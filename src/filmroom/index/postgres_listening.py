@@ -23,6 +23,7 @@ from filmroom.index.telling import Callback, Listeners, read
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
+LOOK_SECONDS = 10  # of silence, after which the server is asked whether it is there
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 _KEEPALIVE: dict[str, Any] = {
     "keepalives_idle": 10,
@@ -119,10 +120,14 @@ class Ear:
         poll.register(self._wake_read, select.POLLIN)
         while not self._ending:
             while (told := pgconn.notifies()) is not None:
-                self._listeners.tell(*read(told.extra.decode()))
-            poll.poll()
-            if not self._ending:
-                pgconn.consume_input()
+                self._listeners.tell(*read(told.extra.decode("utf-8", "replace")))
+            if poll.poll(LOOK_SECONDS * 1000):
+                if not self._ending:
+                    pgconn.consume_input()
+                continue
+            self.in_touch = False  # until it has answered
+            connection.execute("SELECT 1")
+            self.in_touch = True
 
     def _sleep(self, seconds: float) -> None:
         if not self._ending:

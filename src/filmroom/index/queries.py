@@ -49,6 +49,7 @@ from filmroom.index.telling import Callback
 from filmroom.index.where import TRUE
 
 ATTEMPTS = 8  # of a transaction that meets others
+MOST_EVENTS = 5_000_000  # kept for a feed that does not fetch them
 _FEW = 8  # rows that are fetched one by one sooner than gathered
 _BLOCK = 10_000  # ids fetched at once when many answers are wanted
 _FIRST = 32  # answers of a search that are fetched before all others
@@ -123,7 +124,7 @@ class SqlIndex:
             return adding, adding.run(batch)
 
         with self._adding:
-            adding, added = self._transact(run)
+            adding, added = self._transact(run, self._memory.clear)
             self._memory.publish(adding.learnt)
         return added
 
@@ -160,16 +161,18 @@ class SqlIndex:
 
         with self._adding:
             self._memory.clear()
-            return str(self._transact(run))
+            return str(self._transact(run, self._memory.clear))
 
-    def _transact(self, run: Callable[[Transaction], T]) -> T:
-        """Run a transaction, again if it met another one."""
+    def _transact(
+        self, run: Callable[[Transaction], T], again: Callable[[], None] = lambda: None
+    ) -> T:
+        """Run a transaction; if it met another one, call `again` and run it again."""
         for _ in range(ATTEMPTS):
             try:
                 with self._engine.write() as tx:
                     return run(tx)
             except TryAgain:
-                self._memory.clear()
+                again()
         raise Unavailable("the index is too busy")
 
     # -- finding ------------------------------------------------------------------------------
@@ -260,7 +263,7 @@ class SqlIndex:
         return bool(self._transact(run))
 
     def settle_all(self) -> None:
-        self._write("settle_all")
+        self._transact(lambda tx: tx.script(self._sql["settle_all"]))
 
     # -- events -----------------------------------------------------------------------------
     def events(self, after_id: int = 0, limit: int = 1000) -> list[Event]:
@@ -282,7 +285,7 @@ class SqlIndex:
 
     def trim_events(self, keep: int) -> None:
         """Drop all but about the newest `keep`."""
-        self._write("trim_events", keep=keep)
+        self._write("trim_events", keep=keep, most=MOST_EVENTS)
 
     # -- quarantine --------------------------------------------------------------------------
     def quarantine(

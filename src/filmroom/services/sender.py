@@ -70,7 +70,7 @@ class Errand(Protocol):
 
     @property
     def fails_rest(self) -> bool:
-        """What is left when the peer cannot be reached counts as failed."""
+        """What was not answered, and what is left when the peer cannot be reached, has failed."""
         ...
 
     async def tell(self) -> None:
@@ -144,7 +144,7 @@ class Sender:
         except DimseError as error:
             self._note_trouble(error)
             return 0
-        sent = 0
+        sent, on_the_wire = 0, None
         try:
             accepted = Contexts(association.info.contexts.values())
             while not self._errand.is_over:
@@ -152,20 +152,24 @@ class Sender:
                 if prepared is None:
                     break
                 await queue.look_ahead(accepted)
+                on_the_wire = prepared.handle
                 sent += await self._store(association, prepared)
+                on_the_wire = None
                 await self._errand.tell()
             await association.release()
         except (DimseError, ArchiveError, EOFError) as error:  # lost, or a file ended early
             self._note_trouble(error)
         finally:
             queue.close()
+            if on_the_wire is not None and not self._errand.fails_rest:
+                queue.give_back(on_the_wire)
             association.abort()
         return sent
 
     async def _store(self, association: ClientAssociation, prepared: Prepared) -> int:
         """One instance; 1 when it was answered. DimseError when the peer is gone."""
         handle = prepared.handle
-        status = outcomes.PROCESSING_FAILURE
+        status = outcomes.PROCESSING_FAILURE if self._errand.fails_rest else None
         try:
             response = await association.store(
                 handle.sop_class_uid,
@@ -178,7 +182,8 @@ class Sender:
             status = response.status
         finally:
             prepared.source.close()
-            self._errand.counts.note(handle, status)
+            if status is not None:
+                self._errand.counts.note(handle, status)
         return 1
 
     def _note_trouble(self, error: Exception) -> None:

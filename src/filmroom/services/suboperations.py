@@ -106,6 +106,7 @@ class Counts:
     failed: int = 0
     warning: int = 0
     failed_uids: list[str] = field(default_factory=list)
+    stopped: str = ""  # why no more is to be prepared
 
     def note(self, handle: Handle, status: int) -> None:
         """Count one finished sub-operation by the status of its C-STORE-RSP."""
@@ -118,6 +119,10 @@ class Counts:
             self.failed += 1
             if len(self.failed_uids) < FAILED_UIDS:
                 self.failed_uids.append(handle.sop_instance_uid)
+
+    def unprepared(self, handle: Handle, error: ArchiveError) -> None:
+        """Count one that could not be made ready to be sent."""
+        self.note(handle, outcomes.PROCESSING_FAILURE)
 
     def fail_rest(self) -> None:
         """Count what was not come to as failed, without knowing what it is."""
@@ -355,8 +360,15 @@ class Queue:
                 log.warning(
                     "cannot send %s: %s %s", handle.sop_instance_uid, error.message, error.detail
                 )
-                self._counts.note(handle, outcomes.PROCESSING_FAILURE)
+                self._counts.unprepared(handle, error)
+                if self._counts.stopped:
+                    self.give_back(handle)
+                    break
         return None
+
+    def give_back(self, handle: Handle) -> None:
+        """One that was not sent after all: it is the next again."""
+        self._waiting.appendleft(handle)
 
     async def fail_all(self) -> None:
         """Count everything that is left as failed."""

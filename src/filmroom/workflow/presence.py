@@ -37,9 +37,11 @@ class Presence:
                 self._cluster.left(self._node)
 
     def _run(self) -> None:
+        tell = self._cluster.started
         while True:
             try:
-                self._cluster.here(self._node, self._version)
+                tell(self._node, self._version)
+                tell = self._cluster.here
             except ArchiveError as error:
                 log.debug("the other nodes do not see us: %s %s", error.message, error.detail)
             if self._ended.wait(BEAT_SECONDS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import orjson
 
@@ -20,26 +21,19 @@ class Forwarding:
         """peers: those of this moment."""
         self._queue = queue
         self._peers = peers
-        self._ended = False
-
-    @property
-    def _wanting(self) -> list[str]:
-        return [peer.ae_title for peer in self._peers() if peer.forward]
 
     def feed(self) -> None:
         """Make jobs of what has happened since the last time. Blocks."""
-        if self._wanting:
-            self._ended = False
-            while self._queue.feed(NAME, KINDS, self._jobs):
-                pass
-        elif not self._ended:
-            self._queue.unfeed(NAME)  # or what happens meanwhile would be sent one day
-            self._ended = True
+        for peer in self._peers():
+            if peer.forward:
+                made = partial(_jobs, peer.ae_title)
+                while self._queue.feed(f"{NAME} {peer.ae_title}", KINDS, made):
+                    pass
 
-    def _jobs(self, events: Sequence[Event]) -> list[NewJob]:
-        jobs, wanting = [], self._wanting
-        for event in events:
-            told = orjson.loads(event.body)
-            for ae_title in wanting:
-                jobs.append(send_job(ae_title, told["study"], told["series"], priority=10))
-        return jobs
+
+def _jobs(ae_title: str, events: Sequence[Event]) -> list[NewJob]:
+    jobs = []
+    for event in events:
+        told = orjson.loads(event.body)
+        jobs.append(send_job(ae_title, told["study"], told["series"], priority=10))
+    return jobs

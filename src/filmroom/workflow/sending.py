@@ -6,14 +6,15 @@ but not noted is sent again: a receiver knows it by its SOP Instance UID and hol
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from filmroom.archive.access import SYSTEM
-from filmroom.archive.errors import NotHeld
+from filmroom.archive.errors import ArchiveError, NotHeld
 from filmroom.archive.records import Handle, InstanceKind, Selection
 from filmroom.archive.retrieve import Retriever
 from filmroom.archive.selected import Selected, count
@@ -33,15 +34,23 @@ class _Noting(Counts):
     last: Handle | None = None
     is_full: bool = False
     first_failure: str = ""
+    answered: int = 0  # in this attempt
 
     def note(self, handle: Handle, status: int) -> None:
         if status >> 8 == OUT_OF_RESOURCES:
             self.is_full = True  # it would say the same of the others
             return
+        self.answered += 1
         Counts.note(self, handle, status)
         self.last = handle
         if status != outcomes.SUCCESS and not is_warning(status) and not self.first_failure:
             self.first_failure = f"{handle.sop_instance_uid} with status {status:04X}"
+
+    def unprepared(self, handle: Handle, error: ArchiveError) -> None:
+        if error.retry:
+            self.stopped = error.message  # that is ours, and not this instance's
+        else:
+            Counts.unprepared(self, handle, error)
 
 
 class _Errand:
@@ -59,7 +68,7 @@ class _Errand:
 
     @property
     def is_over(self) -> bool:
-        return self._task.is_over or self._noting.is_full
+        return self._task.is_over or self._noting.is_full or bool(self._noting.stopped)
 
     async def tell(self) -> None:
         counts, progress = self._noting, self._task.progress
@@ -102,9 +111,15 @@ class SendKind:
     """Does jobs of this kind."""
 
     def __init__(
-        self, retriever: Retriever, sending: Sending, ae_title: str, transcode: Transcode
+        self,
+        retriever: Retriever,
+        sending: Sending,
+        ae_title: str,
+        transcode: Transcode,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
-        """ae_title: our own."""
+        """ae_title: our own. look: blocks; notices peers that were added just now."""
+        self._look = look
         self._retriever = retriever
         self._sending = sending
         self._ae_title = ae_title
@@ -115,7 +130,10 @@ class SendKind:
         body, progress = task.job.body, task.progress
         peer = self._sending.book.destination(body["peer"])
         if peer is None:
-            raise Hopeless(f"no peer {body['peer']} with host and port is configured")
+            await asyncio.to_thread(self._look)
+            peer = self._sending.book.destination(body["peer"])
+        if peer is None:
+            raise TryLater(f"no peer {body['peer']} with host and port is known here")
         selected: Selected = await self._retriever.select(SYSTEM, _selection(body, progress))
         total = count(selected)
         if not total:
@@ -142,10 +160,14 @@ class SendKind:
             progress["seconds"] = round(progress.get("seconds", 0) + time.monotonic() - begun, 3)
         if task.is_over:
             return
+        fruitless = not counts.answered
+        if counts.stopped:
+            raise TryLater(counts.stopped, counted=False)
         if counts.is_full:
-            raise TryLater(f"{peer.ae_title} is out of resources", lane=True)
+            reason = f"{peer.ae_title} is out of resources"
+            raise TryLater(reason, lane=True, counted=fruitless)
         if sender.trouble and counts.completed + counts.warning + counts.failed < total:
-            raise TryLater(sender.trouble, lane=True)
+            raise TryLater(sender.trouble, lane=True, counted=fruitless)
         if counts.failed:
             self._try_rest(task, counts, total)
 

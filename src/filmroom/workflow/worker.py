@@ -12,36 +12,40 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from filmroom import observe
 from filmroom.archive.errors import ArchiveError
-from filmroom.archive.jobs import Job, Queue, State
+from filmroom.archive.jobs import MOST_ATTEMPTS, Job, Queue, State
 
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 20.0
 BEAT_SECONDS = 2.0  # between two renewals, and so until a cancelled job is let go
 POLL_SECONDS = 2.0  # between two looks for work, where nobody tells us of it
-MOST_ATTEMPTS = 5
 FIRST_PAUSE = 30.0  # before an attempt is made again; twice as long each time
 LONGEST_PAUSE = 3600.0
 LANE_FIRST_PAUSE = 5.0  # of a whole lane
 LANE_LONGEST_PAUSE = 300.0
 TIDY_SECONDS = 3600.0
+COUNT_SECONDS = 30.0  # between two counts of all jobs, for the metrics
+FEED_SECONDS = 86_400.0  # a feed that nobody has asked for in so long is not wanted any more
+STOPPED = "the node was stopped"
 T = TypeVar("T")
 
 
 class TryLater(Exception):
     """This attempt has come to nothing.
 
-    lane: because of the destination, so that everything that goes there waits; such an
-    attempt does not count.
+    lane: because of the destination, so that everything that goes there waits. counted: as one
+    of the attempts that a job has; with `lane` only where the destination was well until then.
     """
 
-    def __init__(self, reason: str, *, lane: bool = False) -> None:
+    def __init__(self, reason: str, *, lane: bool = False, counted: bool = True) -> None:
         super().__init__(reason)
         self.lane = lane
+        self.counted = counted
 
 
 class Hopeless(Exception):
@@ -81,7 +85,7 @@ class Workers:
         self._keep_seconds = keep_seconds
         self._before = before
         self._woken = asyncio.Event()
-        self._tidy_at = 0.0
+        self._tidy_at = self._count_at = 0.0
         self._doing: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -129,17 +133,27 @@ class Workers:
             woken.cancel()
 
     def _tidy(self) -> None:
-        counts = self._queue.counts()
-        for state in State:
-            observe.JOBS.labels(state.value).set(counts[state])
-        if time.monotonic() >= self._tidy_at:
+        now = time.monotonic()
+        if now >= self._count_at:
+            counts = self._queue.counts()
+            for state in State:
+                observe.JOBS.labels(state.value).set(counts[state])
+            self._count_at = now + COUNT_SECONDS
+        if now >= self._tidy_at:
             self._queue.trim(self._keep_seconds)
-            self._tidy_at = time.monotonic() + TIDY_SECONDS
+            self._queue.forget_feeds(FEED_SECONDS)
+            self._tidy_at = now + TIDY_SECONDS
 
     async def _take(self) -> bool:
-        job = await self._patiently(
-            lambda: self._queue.take(self._node, list(self._kinds), LEASE_SECONDS)
+        taking = asyncio.ensure_future(
+            self._patiently(lambda: self._queue.take(self._node, list(self._kinds), LEASE_SECONDS))
         )
+        try:
+            job = await asyncio.shield(taking)
+        except asyncio.CancelledError:  # a thread goes on all the same: it may have one by now
+            if (job := await taking) is not None:
+                await self._patiently(partial(self._put_back, Task(job, job.progress), STOPPED))
+            raise
         if job is None:
             return False
         doing = asyncio.get_running_loop().create_task(self._do(job))
@@ -155,7 +169,7 @@ class Workers:
             await asyncio.wait({working, beating}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             await _ended(working)
-            await self._settle(task, lambda: self._put_back(task, "the node was stopped", 0.0))
+            await self._settle(task, lambda: self._put_back(task, STOPPED))
             raise
         finally:
             task.is_over = True
@@ -172,9 +186,12 @@ class Workers:
             await asyncio.sleep(BEAT_SECONDS)
             begun = time.monotonic()
             try:
-                ours = await asyncio.to_thread(
+                renewing = asyncio.to_thread(
                     self._queue.renew, task.job, dict(task.progress), LEASE_SECONDS
                 )
+                ours = await asyncio.wait_for(renewing, held_until - begun)
+            except TimeoutError:
+                return  # whatever it says now: another node may have the job
             except ArchiveError:
                 if time.monotonic() > held_until - BEAT_SECONDS:
                     return
@@ -193,8 +210,10 @@ class Workers:
         if isinstance(error, TryLater) and error.lane:
             log.warning("a job waits for its destination", extra=extra)
             return lambda: self._queue.put_back(
-                job, task.progress, reason, 0.0, counted=False, lane_rests=_lane_pause
+                job, task.progress, reason, 0.0, counted=error.counted, lane_rests=_lane_pause
             )
+        if isinstance(error, TryLater) and not error.counted:
+            return lambda: self._put_back(task, reason, FIRST_PAUSE)
         if isinstance(error, ArchiveError):
             reason = error.message
         elif not isinstance(error, TryLater | Hopeless):
@@ -206,7 +225,9 @@ class Workers:
         pause = min(FIRST_PAUSE * 2**job.attempts, LONGEST_PAUSE)
         return lambda: self._put_back(task, reason, pause, counted=True)
 
-    def _put_back(self, task: Task, reason: str, pause: float, *, counted: bool = False) -> bool:
+    def _put_back(
+        self, task: Task, reason: str, pause: float = 0.0, *, counted: bool = False
+    ) -> bool:
         return self._queue.put_back(task.job, task.progress, reason, pause, counted=counted)
 
     async def _settle(self, task: Task, told: Callable[[], bool]) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import orjson
 import pytest
 
-from filmroom.archive.jobs import NewJob, State
+from filmroom.archive.jobs import MOST_ATTEMPTS, NewJob, State
 from filmroom.index.jobs import MOST_LEASES_LOST
 from filmroom.index.queries import open_index
 from index_rows import stored
@@ -49,6 +49,44 @@ def test_the_same_waits_only_once_and_may_wait_while_it_runs(index):
     assert take(index).id == again
 
 
+def test_what_waits_begins_anew_when_it_is_put_again_for_there_may_be_more_to_do(index):
+    (id_,) = index.jobs.put([a_job(priority=10)])
+    job = take(index)
+    index.jobs.put_back(job, {"at": "the middle"}, "cut off", 0, counted=True)
+    assert index.jobs.put([a_job(priority=0)]) == [id_]
+    again = index.jobs.job(id_)
+    assert (again.progress, again.attempts, again.priority) == ({}, 0, 0)
+    index.jobs.put([a_job(priority=5)])
+    assert index.jobs.job(id_).priority == 0
+
+
+def test_one_that_never_gets_through_where_others_do_fails_in_the_end(index):
+    """It goes behind its siblings, and what it costs them is a pause."""
+    (id_,) = index.jobs.put([a_job("bad")])
+    for n in range(MOST_ATTEMPTS):
+        bad = take(index)
+        assert bad.id == id_
+        index.jobs.put([a_job(str(n))])
+        time.sleep(0.005)  # SQLite tells milliseconds
+        index.jobs.put_back(bad, {}, "it aborts", 0, counted=True, lane_rests=lambda failures: -1.0)
+        sibling = take(index)
+        assert sibling.subject == str(n), "others come first"
+        index.jobs.finish(sibling, {})
+    assert take(index) is None
+    failed = index.jobs.job(id_)
+    assert (failed.state, failed.attempts) == (State.FAILED, MOST_ATTEMPTS)
+    assert failed.reason == "it aborts"
+
+
+def test_a_dead_destination_costs_no_attempts_but_the_first(index):
+    index.jobs.put([a_job()])
+    for _ in range(MOST_ATTEMPTS * 2):
+        index.jobs.put_back(
+            take(index), {}, "dead", 0, counted=True, lane_rests=lambda failures: -1.0
+        )
+    assert take(index).attempts == 1
+
+
 def test_what_comes_back_while_the_same_waits_is_dropped(index):
     index.jobs.put([a_job()])
     job = take(index)
@@ -62,7 +100,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_the_first_holder_has_no_say(inde
     index.jobs.put([a_job()])
     lost = take(index, "one", seconds=-1.0)
     job = take(index, "two")
-    assert (job.id, job.node, job.attempts) == (lost.id, "two", 1)
+    assert (job.id, job.node, job.losses, job.attempts) == (lost.id, "two", 1, 0)
     assert not index.jobs.renew(lost, {"sent": 9}, 60.0)
     assert not index.jobs.finish(lost, {})
     assert not index.jobs.put_back(lost, {}, "", 0, counted=True)
@@ -251,7 +289,9 @@ def test_events_whose_jobs_could_not_be_made_come_again(index):
 
 def test_a_feed_that_was_ended_begins_anew(index):
     index.jobs.feed("forward", ["series-settled"], lambda events: [])
-    index.jobs.unfeed("forward")
+    index.jobs.forget_feeds(60.0)
+    assert index.jobs.feed("forward", ["series-settled"], lambda events: []) == 0
+    index.jobs.forget_feeds(-1.0)
     stored(index, "1", "1.1", [1])
     index.settled("1", "1.1", index.series_revision("1", "1.1"), 1.0)
     assert index.jobs.feed("forward", ["series-settled"], lambda events: [a_job()]) == 0

@@ -11,6 +11,7 @@ CREATE TABLE job (
   state text COLLATE "C" NOT NULL,
   due_at double precision NOT NULL,
   attempts integer NOT NULL DEFAULT 0,
+  losses integer NOT NULL DEFAULT 0,
   lease bigint NOT NULL DEFAULT 0,
   leased_until double precision NOT NULL DEFAULT 0,
   node text COLLATE "C" NOT NULL DEFAULT '',
@@ -20,7 +21,7 @@ CREATE TABLE job (
   changed_at double precision NOT NULL
 );
 CREATE UNIQUE INDEX job_waits_once ON job (kind, subject) WHERE state = 'waiting';
-CREATE INDEX job_in_lane ON job (lane, state, priority, id);
+CREATE INDEX job_in_lane ON job (lane, state, priority, due_at, id);
 CREATE INDEX job_by_state ON job (state, id);
 
 CREATE TABLE lane (
@@ -32,7 +33,8 @@ CREATE TABLE lane (
 
 CREATE TABLE feed (
   name text COLLATE "C" PRIMARY KEY,
-  up_to_id bigint NOT NULL
+  up_to_id bigint NOT NULL,
+  fed_at double precision NOT NULL
 );
 
 CREATE TABLE lease (

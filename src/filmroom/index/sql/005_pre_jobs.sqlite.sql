@@ -11,6 +11,7 @@ CREATE TABLE job (
   state TEXT NOT NULL,
   due_at REAL NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0,
+  losses INTEGER NOT NULL DEFAULT 0,
   lease INTEGER NOT NULL DEFAULT 0,
   leased_until REAL NOT NULL DEFAULT 0,
   node TEXT NOT NULL DEFAULT '',
@@ -20,7 +21,7 @@ CREATE TABLE job (
   changed_at REAL NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX job_waits_once ON job (kind, subject) WHERE state = 'waiting';
-CREATE INDEX job_in_lane ON job (lane, state, priority, id);
+CREATE INDEX job_in_lane ON job (lane, state, priority, due_at, id);
 CREATE INDEX job_by_state ON job (state, id);
 
 CREATE TABLE lane (
@@ -32,7 +33,8 @@ CREATE TABLE lane (
 
 CREATE TABLE feed (
   name TEXT PRIMARY KEY,
-  up_to_id INTEGER NOT NULL
+  up_to_id INTEGER NOT NULL,
+  fed_at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE lease (

@@ -5,11 +5,11 @@
 -- name: put_job
 INSERT INTO job (kind, lane, subject, body, priority, state, due_at, created_at, changed_at)
 VALUES (:kind, :lane, :subject, :body, :priority, 'waiting', {now} + :delay, {now}, {now})
-ON CONFLICT DO NOTHING
+ON CONFLICT (kind, subject) WHERE state = 'waiting' DO UPDATE
+   SET progress = '{}', attempts = 0, losses = 0,
+       priority = CASE WHEN excluded.priority < job.priority THEN excluded.priority
+                       ELSE job.priority END
 RETURNING id;
-
--- name: waiting_job
-SELECT id FROM job WHERE kind = :kind AND subject = :subject AND state = 'waiting';
 
 -- name: put_lane
 INSERT INTO lane (name) VALUES (:lane) ON CONFLICT DO NOTHING;
@@ -27,9 +27,9 @@ UPDATE job
    SET state = CASE
          WHEN EXISTS (SELECT 1 FROM job o WHERE o.kind = job.kind AND o.subject = job.subject
                                             AND o.state = 'waiting') THEN 'cancelled'
-         WHEN attempts + 1 >= :most THEN 'failed'
+         WHEN losses + 1 >= :most THEN 'failed'
          ELSE 'waiting' END,
-       attempts = attempts + 1, due_at = {now}, changed_at = {now},
+       losses = losses + 1, due_at = {now}, changed_at = {now},
        reason = 'the node that did it, ' || node || ', has gone'
  WHERE state = 'running' AND (leased_until < {now} OR node = :node)
 RETURNING id;
@@ -43,14 +43,14 @@ SELECT name FROM lane
 -- name: first_in_lane
 SELECT id FROM job
  WHERE lane = :lane AND state = 'waiting' AND due_at <= {now} AND kind {among_uids}
- ORDER BY priority, id LIMIT 1;
+ ORDER BY priority, due_at, id LIMIT 1;
 
 -- name: take_job
 UPDATE job
    SET state = 'running', node = :node, lease = lease + 1, leased_until = {now} + :seconds,
        changed_at = {now}
  WHERE id = :id AND state = 'waiting'
-RETURNING id, kind, lane, subject, body, priority, state, due_at, attempts, lease, node,
+RETURNING id, kind, lane, subject, body, priority, state, due_at, attempts, losses, lease, node,
           progress, reason, created_at, changed_at;
 
 -- name: serve_lane
@@ -74,6 +74,7 @@ UPDATE job
    SET state = CASE
          WHEN EXISTS (SELECT 1 FROM job o WHERE o.kind = job.kind AND o.subject = job.subject
                                             AND o.state = 'waiting') THEN 'cancelled'
+         WHEN attempts + :counted >= :most THEN 'failed'
          ELSE 'waiting' END,
        progress = :progress, reason = :reason, leased_until = 0, node = '',
        due_at = {now} + :seconds, attempts = attempts + :counted, changed_at = {now}
@@ -103,19 +104,19 @@ RETURNING id;
 
 -- name: retry_job
 UPDATE job
-   SET state = 'waiting', attempts = 0, due_at = {now}, changed_at = {now}
+   SET state = 'waiting', attempts = 0, losses = 0, due_at = {now}, changed_at = {now}
  WHERE id = :id AND state IN ('waiting', 'failed', 'cancelled')
    AND NOT EXISTS (SELECT 1 FROM job o WHERE o.kind = job.kind AND o.subject = job.subject
                                          AND o.state = 'waiting' AND o.id <> job.id)
 RETURNING lane;
 
 -- name: job
-SELECT id, kind, lane, subject, body, priority, state, due_at, attempts, lease, node,
+SELECT id, kind, lane, subject, body, priority, state, due_at, attempts, losses, lease, node,
        progress, reason, created_at, changed_at
   FROM job WHERE id = :id;
 
 -- name: jobs
-SELECT id, kind, lane, subject, body, priority, state, due_at, attempts, lease, node,
+SELECT id, kind, lane, subject, body, priority, state, due_at, attempts, losses, lease, node,
        progress, reason, created_at, changed_at
   FROM job WHERE state {among_uids} AND id < :before_id
  ORDER BY id DESC LIMIT :limit;
@@ -131,7 +132,7 @@ SELECT l.name, l.failures, CASE WHEN l.rests_until > {now} THEN l.rests_until EL
 
 -- name: trim_jobs
 DELETE FROM job
- WHERE state IN ('done', 'cancelled', 'failed') AND changed_at < {now} - :seconds;
+ WHERE state IN ('done', 'cancelled') AND changed_at < {now} - :seconds;
 
 -- name: trim_lanes
 DELETE FROM lane WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.lane = lane.name);
@@ -140,18 +141,24 @@ DELETE FROM lane WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.lane = lane.name)
 SELECT coalesce(max(id), 0) FROM event;
 
 -- name: fed
+SELECT up_to_id, {now} - fed_at FROM feed WHERE name = :name;
+
+-- name: lock_feed.postgres
+SELECT up_to_id FROM feed WHERE name = :name FOR UPDATE;
+
+-- name: lock_feed.sqlite
 SELECT up_to_id FROM feed WHERE name = :name;
 
 -- name: feed
-INSERT INTO feed (name, up_to_id) VALUES (:name, :up_to_id)
-ON CONFLICT (name) DO UPDATE SET up_to_id = excluded.up_to_id;
+INSERT INTO feed (name, up_to_id, fed_at) VALUES (:name, :up_to_id, {now})
+ON CONFLICT (name) DO UPDATE SET up_to_id = excluded.up_to_id, fed_at = excluded.fed_at;
 
--- name: unfeed
-DELETE FROM feed WHERE name = :name;
+-- name: forget_feeds
+DELETE FROM feed WHERE fed_at < {now} - :seconds;
 
 -- name: events_of
 SELECT id, kind, body, created_at FROM event
- WHERE id > :after_id AND kind {among_uids} ORDER BY id LIMIT :limit;
+ WHERE id > :after_id AND id <= :up_to_id AND kind {among_uids} ORDER BY id LIMIT :limit;
 
 -- name: hold_lease
 INSERT INTO lease (name, holder, until) VALUES (:name, :holder, {now} + :seconds)
@@ -161,6 +168,9 @@ RETURNING name;
 
 -- name: give_lease_back
 DELETE FROM lease WHERE name = :name AND holder = :holder;
+
+-- name: node_has_started
+UPDATE node SET started_at = {now} WHERE name = :name;
 
 -- name: node_is_here
 INSERT INTO node (name, version, started_at, seen_at) VALUES (:name, :version, {now}, {now})

@@ -136,7 +136,10 @@ SELECT id, kind, body, created_at FROM event WHERE id > :after_id ORDER BY id LI
 DELETE FROM event WHERE id <= :up_to_id;
 
 -- name: trim_events
-DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - :keep;
+DELETE FROM event
+ WHERE id <= (SELECT max(id) FROM event) - :keep
+   AND (NOT EXISTS (SELECT 1 FROM feed WHERE feed.up_to_id < event.id)
+        OR id <= (SELECT max(id) FROM event) - :most);
 
 -- name: instance_to_replace.sqlite
 SELECT i.series, i.size_bytes, i.key, e.study, e.series_instance_uid, s.study_instance_uid
