@@ -216,6 +216,8 @@ class Workers:
             return lambda: self._put_back(task, reason, FIRST_PAUSE)
         if isinstance(error, ArchiveError):
             reason = error.message
+            if error.retry:  # our own index or store is away: no fault of the job
+                return lambda: self._put_back(task, reason, FIRST_PAUSE)
         elif not isinstance(error, TryLater | Hopeless):
             log.error("a job failed", extra=extra, exc_info=error)
             reason = f"{type(error).__name__}: {error}"
