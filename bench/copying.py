@@ -20,7 +20,7 @@ from psycopg import sql
 
 from filmroom.archive.records import NewInstance
 from filmroom.index.adding import Adding, Memory, Parameters
-from filmroom.index.engine import Row, load_statements
+from filmroom.index.engine import Row, Then, ignore, load_statements
 from filmroom.index.postgres import _MACROS, PostgresDialect
 
 BLOCK = 200  # studies of a day, stored together; even, since a patient has two
@@ -84,7 +84,16 @@ class Remembered:
             return []
         return [self._add(table, each) for each in parameters]
 
+    def later(self, sql: str, parameters: Sequence[Any], then: Then = ignore) -> None:
+        then(self.many(sql, parameters))
+
+    def flush(self) -> None:
+        """Nothing: all is done at once."""
+
     def script(self, sql: str) -> None:
+        raise NotImplementedError
+
+    def notify(self, topic: str, payload: str = "") -> None:
         raise NotImplementedError
 
     def _add(self, table: str, row: Parameters) -> Row:

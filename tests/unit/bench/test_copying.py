@@ -9,7 +9,7 @@ from filmroom.index.queries import open_index
 from postgres_cluster import cluster
 
 STUDIES = 402  # two blocks and a bit
-CHANCE = {"instance": {"digest"}, "series": {"has_metadata"}}  # that differs by design
+CHANCE = {"instance": {"digest"}, "series": {"has_metadata", "settled"}}  # that differs by design
 IDS = {"id", "patient", "study", "series", "owner"}
 
 
