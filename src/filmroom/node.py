@@ -85,23 +85,7 @@ class Node:
         )
         self._book = book
         self._presence = Presence(self.room.index.cluster, self.room.name, __version__)
-        jobs, archive = self.room.index.jobs, self.room.archive
-        self._workers = Workers(
-            jobs,
-            {
-                SEND: SendKind(
-                    archive.retriever,
-                    sending,
-                    settings.dimse.ae_titles[0],
-                    self._transcode,
-                    self._peers.refresh,
-                )
-            },
-            self.room.name,
-            count=settings.jobs.workers,
-            keep_seconds=settings.jobs.keep_days * 86400,
-            before=Forwarding(jobs, self._peers.peers).feed,
-        )
+        self._workers = self._new_workers(sending)
         counting = Counting()
         self._dimse = [Server(provider, terms, observer=counting) for terms in _listeners(settings)]
         self._scrubber = Scrubber(
@@ -116,6 +100,25 @@ class Node:
         self._app: App | None = None
         self._http: HttpServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _new_workers(self, sending: Sending) -> Workers:
+        """What does the jobs here."""
+        settings, room = self.settings, self.room
+        send = SendKind(
+            room.archive.retriever,
+            sending,
+            settings.dimse.ae_titles[0],
+            self._transcode,
+            self._peers.refresh,
+        )
+        return Workers(
+            room.index.jobs,
+            {SEND: send},
+            room.name,
+            count=settings.jobs.workers,
+            keep_seconds=settings.jobs.keep_days * 86400,
+            before=Forwarding(room.index.jobs, self._peers.peers).feed,
+        )
 
     @property
     def dimse_port(self) -> int:
