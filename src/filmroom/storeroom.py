@@ -168,10 +168,7 @@ class Storeroom:
 
     def turn(self) -> AbstractContextManager[bool]:
         """Whether nobody else is looking after the files; see blobs.upkeep."""
-        here = turn(self.settings.blobs_folder)
-        if self.index.embedded:
-            return here
-        return among_nodes(self.index.cluster, "scrub", self.name, here)
+        return among_nodes(self.index, "scrub", self.name, turn(self.settings.blobs_folder))
 
     def close(self) -> None:
         """Commit what waits, and let go of the folder."""

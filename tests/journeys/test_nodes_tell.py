@@ -12,25 +12,11 @@ from filmroom.archive.records import Damage
 from filmroom.archive.retrieve import TRUSTED_SECONDS
 from filmroom.index.queries import open_index
 from instances import a_data_set, data_set_bytes, part10
-from object_store import object_server
-from postgres_cluster import cluster
 from senders import AS_STORED
 from several import Several
 
 AT_ONCE = 1.0  # seconds; nobody who was not told is so quick
 assert AT_ONCE < TRUSTED_SECONDS / 2
-
-
-@pytest.fixture(scope="module")
-def database():
-    with cluster() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server():
-    with object_server() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

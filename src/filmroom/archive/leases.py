@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 
 from filmroom.archive.errors import ArchiveError
 from filmroom.archive.jobs import Cluster
+from filmroom.archive.stores import Index
 
 log = logging.getLogger(__name__)
 
@@ -20,20 +21,23 @@ WAIT_SECONDS = 1.0
 
 @contextlib.contextmanager
 def turn(
-    cluster: Cluster,
+    index: Index,
     name: str,
     node: str,
     ours: AbstractContextManager[bool],
     *,
     waiting: bool = False,
 ) -> Iterator[bool]:
-    """Whether it is our turn: among the processes here (`ours`) and among the nodes.
+    """Whether it is our turn: among the processes here (`ours`) and among the nodes, if any.
 
     waiting: for as long as it takes. A holder whose database is away for longer than the
     lease goes on, and another may begin: what is done under a lease must bear that.
     """
-    holder = f"{node} {secrets.token_hex(4)}"
+    cluster, holder = index.cluster, f"{node} {secrets.token_hex(4)}"
     with ours as mine:
+        if index.embedded:  # there are no other nodes
+            yield mine
+            return
         if not mine or not _taken(cluster, name, holder, waiting):
             yield False
             return

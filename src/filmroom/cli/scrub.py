@@ -96,10 +96,8 @@ def _run(settings: Settings, index: Index, *, copy: bool, adopt: bool, restart: 
 
     def our_turn(*, waiting: bool = False) -> AbstractContextManager[bool]:
         here = turn(settings.blobs_folder, waiting=waiting)
-        if index.embedded:
-            return here
         who = f"filmroom scrub on {socket.gethostname()}"
-        return among_nodes(index.cluster, "scrub", who, here, waiting=waiting)
+        return among_nodes(index, "scrub", who, here, waiting=waiting)
 
     try:
         with our_turn() as mine:
