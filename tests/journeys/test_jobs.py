@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -92,7 +93,8 @@ def wait_for(what, seconds=60):
 
 def filmroom(node, *arguments):
     command = [sys.executable, "-m", "filmroom.cli.main", *arguments, "--data", str(node.data)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    environment = os.environ | node.settings
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
 
 
 def test_a_study_is_sent_as_it_is_stored(start_node):
