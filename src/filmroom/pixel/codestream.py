@@ -22,6 +22,7 @@ class Codestream:
     """Dimensions and depth; `is_rgb` None when the codestream does not say.
 
     transformed: a multiple component transform is applied, the decoder will undo it.
+    levels: how many times a decoder can leave out the finest resolution.
     """
 
     rows: int
@@ -31,6 +32,7 @@ class Codestream:
     signed: bool = False
     is_rgb: bool | None = None
     transformed: bool = False
+    levels: int = 0
 
 
 def read_jpeg(data: bytes) -> Codestream:
@@ -98,23 +100,31 @@ def read_j2k(data: bytes) -> Codestream:
     depths = data[siz + 38 : siz + 38 + 3 * samples : 3]
     if not depths or len(depths) != samples:
         raise Undecodable("JPEG 2000 SIZ is cut short")
+    transformed, levels = _coding_style(data, siz)
     return Codestream(
         rows=word(8) - word(16),
         columns=word(4) - word(12),
         samples=samples,
         precision=(max(depth & 0x7F for depth in depths)) + 1,
         signed=bool(depths[0] & 0x80),
-        transformed=_has_component_transform(data, siz),
+        transformed=transformed,
+        levels=0 if word(12) or word(16) else levels,
     )
 
 
-def _has_component_transform(data: bytes, siz: int) -> bool:
+def _coding_style(data: bytes, siz: int) -> tuple[bool, int]:
+    """(whether components are transformed, decomposition levels) of COD and COC (A.6.1, A.6.2)."""
     at = siz + int.from_bytes(data[siz : siz + 2], "big")
-    while at + 9 <= min(len(data), HEADER_LIMIT) and data[at] == 0xFF and data[at + 1] != 0x90:
+    wide = int.from_bytes(data[siz + 36 : siz + 38], "big") > 256  # components have two bytes
+    transformed, levels = False, []
+    while at + 10 <= min(len(data), HEADER_LIMIT) and data[at] == 0xFF and data[at + 1] != 0x90:
         if data[at + 1] == 0x52:
-            return data[at + 8] == 1
+            transformed = data[at + 8] == 1
+            levels.append(data[at + 9])
+        elif data[at + 1] == 0x53:
+            levels.append(data[at + 6 + wide])
         at += 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
-    return False
+    return transformed, min(levels, default=0)
 
 
 def read_jxl_size(data: bytes) -> tuple[int, int]:
