@@ -28,7 +28,7 @@ CATCH_ALL = {
     "archive/metadata.py",
     "archive/scrubber.py",
     "index/telling.py",
-    "pixel/pool.py",
+    "pixel/calling.py",
     "pixel/worker.py",
     "node.py",
     "workflow/worker.py",

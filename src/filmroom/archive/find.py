@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -50,7 +50,7 @@ class Finder:
         """All answers of `query`, each with the attributes in `requested` (None: all known).
 
         Unique keys of the level and above always come along; attributes without a value
-        are left out. Raises Refused when `principal` may not query.
+        are left out, and the rest is in no order. Raises Refused when `principal` may not query.
         """
         demand(principal, Action.QUERY)
         compose = Composer(query.level, requested)
@@ -94,31 +94,45 @@ class Finder:
 
 
 class Composer:
-    """Makes answers of what the index found: each one DICOM JSON object, tags ascending."""
+    """Makes answers of what the index found: each one DICOM JSON object, tags in no order."""
 
     def __init__(self, level: Level, requested: frozenset[int] | None) -> None:
         """requested: the attributes that are wanted, None for all that are known."""
+        self._level = level
         self._computed = list(_computed(level, requested))
-        self._names: list[str] | None = None
+        self._wanted: frozenset[str] | None = None
         if requested is not None:
-            names = {f"{tag:08X}" for tag in requested} | _ALWAYS
-            self._names = sorted(names | {name for name, _, _ in self._computed})
-        self._last: list[tuple[bytes, Answer]] = [(b"", {})] * 4
+            self._wanted = frozenset(f"{tag:08X}" for tag in requested) | _ALWAYS
+        self._above: tuple[bytes, ...] = ()
+        self._of_above: Answer = {}
 
     def __call__(self, found: Found) -> Answer:
         """One answer. Values may be shared by several answers."""
-        known: Answer = {"00080005": _SPECIFIC_CHARACTER_SET}
-        for level, attributes in enumerate(found[:4]):
-            if attributes:
-                if attributes is not self._last[level][0]:  # what is above many is read once
-                    self._last[level] = attributes, orjson.loads(attributes)
-                known.update(self._last[level][1])
+        levels = (found.patient, found.study, found.series, found.instance)
+        above = levels[: self._level]
+        if above != self._above or not self._of_above:  # what is above many is read once
+            self._above, self._of_above = above, self._read_above(above)
+        answer = self._of_above | self._read(levels[self._level])
         for name, vr, values_in in self._computed:
             if values := values_in(found):
-                known[name] = {"vr": vr, "Value": values}
-        if self._names is None:
-            return {name: known[name] for name in sorted(known) if len(known[name]) > 1}
-        return {name: known[name] for name in self._names if len(known.get(name, ())) > 1}
+                answer[name] = {"vr": vr, "Value": values}
+        return answer
+
+    def _read_above(self, attributes: Iterable[bytes]) -> Answer:
+        known: Answer = {"00080005": _SPECIFIC_CHARACTER_SET}
+        for each in attributes:
+            known |= self._read(each)
+        return known
+
+    def _read(self, attributes: bytes) -> Answer:
+        """The attributes of one level that are wanted and have a value."""
+        if not attributes:
+            return {}
+        known: Answer = orjson.loads(attributes)
+        wanted = self._wanted
+        if wanted is None:
+            return {name: known[name] for name in known if len(known[name]) > 1}
+        return {name: known[name] for name in known if name in wanted and len(known[name]) > 1}
 
 
 Values = Callable[[Found], list[Any]]

@@ -28,6 +28,7 @@ from filmroom.asgi.headers import SecurityHeaders
 from filmroom.asgi.manual import FOLDERS, Manual
 from filmroom.asgi.openapi import describe
 from filmroom.asgi.pages import STATIC, Pages
+from filmroom.asgi.zero_copy import ZeroCopy
 from filmroom.console import jobs, operations, peers, people, session
 from filmroom.console.answers import answer
 from filmroom.http import of_archive, problem
@@ -145,7 +146,7 @@ def create_app(
     headers = SecurityHeaders(
         secure=settings.http.public_url.startswith("https://"), ohif_page=pages.ohif.page()
     )
-    return App(Door(gate, headers), sign_in, routes)
+    return App(ZeroCopy(Door(gate, headers)), sign_in, routes)
 
 
 def _dicomweb(archive: Archive, pool: Pool, settings: AppSettings) -> list[BaseRoute]:

@@ -68,7 +68,7 @@ class _Answer:
                 headers.append(NO_STORE)
             message = {**message, "headers": headers}
         else:
-            self.sent_bytes += len(message.get("body", b""))
+            self.sent_bytes += len(message.get("body", b"")) + message.get("count", 0)
         await self._send(message)
 
 

@@ -1,7 +1,8 @@
 """Successful answers: whole bodies, streams of file ranges, validators, byte ranges.
 
-A body that is at hand goes out in one piece per send; a large one is read 512 KiB at a
-time while it is sent, without leaving the loop when the page cache has it (preadv2 with
+A body that is at hand goes out in one piece per send; a file that is long, or one of many, is
+sent by the kernel where the server offers that (see asgi.zero_copy), else read 512 KiB at a time
+while it is sent, without leaving the loop when the page cache has it (preadv2 with
 RWF_NOWAIT) and in a thread when the disk must be asked. HEAD reads nothing.
 """
 
@@ -12,6 +13,7 @@ import os
 import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -43,7 +45,35 @@ DOCUMENT_HEADERS = {
 }
 
 Chunk = bytes | bytearray
+ZERO_COPY = "http.response.zerocopysend"  # an extension of ASGI
 Piece = tuple[int, int]  # (offset, length) in a file
+
+
+@dataclass(frozen=True, slots=True)
+class FilePiece:
+    """A range of a file, to be sent unread; whoever yields it keeps the file open meanwhile."""
+
+    file: OpenFile
+    offset: int
+    length: int
+
+
+Part = Chunk | FilePiece
+
+
+def sends_files(request: Request) -> bool:
+    """Whether a Stream in answer to this request may have FilePieces."""
+    return ZERO_COPY in request.scope.get("extensions", ())
+
+
+async def _send_part(part: Part, send: Send) -> None:
+    if not isinstance(part, FilePiece):
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+        return
+    if part.file.fd < 0:
+        raise RuntimeError("a file is closed before it is sent")
+    piece = {"file": part.file.fd, "offset": part.offset, "count": part.length}
+    await send({"type": ZERO_COPY, **piece, "more_body": True})
 
 
 class Pieces(Response):
@@ -70,7 +100,7 @@ class Stream(Response):
 
     def __init__(
         self,
-        chunks: Callable[[], AsyncIterator[Chunk]],
+        chunks: Callable[[], AsyncIterator[Part]],
         headers: Mapping[str, str],
         *,
         length: int | None = None,
@@ -88,7 +118,7 @@ class Stream(Response):
             try:
                 async with while_there(receive):
                     async for chunk in chunks:
-                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                        await _send_part(chunk, send)
             except Gone:
                 return
             finally:

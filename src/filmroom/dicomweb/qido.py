@@ -114,5 +114,5 @@ async def _answer(
     if (unchanged := not_modified(request, headers["ETag"], headers)) is not None:
         return unchanged
     if offer == OFFERS[2]:
-        return await xml_parts(answers, headers)
+        return await xml_parts([dict(sorted(answer.items())) for answer in answers], headers)
     return await document(request, body, offer, headers)

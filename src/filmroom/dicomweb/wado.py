@@ -21,6 +21,8 @@ from filmroom.dicomweb.answers import (
     DOCUMENT_HEADERS,
     INLINE_BYTES,
     Chunk,
+    FilePiece,
+    Part,
     Pieces,
     Stream,
     byte_range,
@@ -29,6 +31,7 @@ from filmroom.dicomweb.answers import (
     ranged,
     read_pieces,
     read_range,
+    sends_files,
 )
 from filmroom.dicomweb.archive_zip import entry_name, zip_chunks
 from filmroom.dicomweb.leaving import while_there
@@ -198,7 +201,7 @@ async def single_file(service: Service, request: Request, handle: Handle, target
 
 async def _file(
     service: Service, handle: Handle, target: str, first: int = 0, stop: int | None = None
-) -> AsyncIterator[Chunk]:
+) -> AsyncGenerator[Chunk, None]:
     """One instance's Part 10 file, or a range of it, in chunks."""
     if target != AS_STORED:
         async for chunk in instance_chunks(service, handle, target):
@@ -210,9 +213,19 @@ async def _file(
             yield chunk
 
 
+async def _sent(service: Service, request: Request, handle: Handle) -> AsyncGenerator[Part, None]:
+    """One Part 10 file as it lies: unread, where that can be."""
+    if not (service.archive.retriever.is_here and sends_files(request)):
+        async for chunk in _file(service, handle, AS_STORED):
+            yield chunk
+        return
+    with service.archive.retriever.open(handle) as file:
+        yield FilePiece(file, 0, handle.location.size_bytes)
+
+
 async def _stream(
     request: Request,
-    chunks: AsyncIterator[Chunk],
+    chunks: AsyncIterator[Part],
     headers: Mapping[str, str],
     length: int | None = None,
 ) -> Response:
@@ -221,7 +234,7 @@ async def _stream(
     async with while_there(request.receive):
         first = [chunk async for chunk in _take(chunks, count)]
 
-    async def again() -> AsyncIterator[Chunk]:
+    async def again() -> AsyncIterator[Part]:
         for chunk in first:
             yield chunk
         async for chunk in chunks:
@@ -230,11 +243,15 @@ async def _stream(
     return Stream(again, headers, length=length)
 
 
-async def _take(chunks: AsyncIterator[Chunk], count: int) -> AsyncIterator[Chunk]:
+async def _take(chunks: AsyncIterator[Part], count: int) -> AsyncIterator[Part]:
+    """The first ones; a piece of a file is the last, for its file is closed behind it."""
     for _ in range(count):
         try:
-            yield await anext(chunks)
+            chunk = await anext(chunks)
         except StopAsyncIteration:
+            return
+        yield chunk
+        if isinstance(chunk, FilePiece):
             return
 
 
@@ -270,13 +287,18 @@ async def _multipart(service: Service, request: Request, plan: Plan) -> Response
         around = sum(len(head_of(handle, AS_STORED)) + len(PART_TAIL) for handle in whole)
         length = files + around + len(end)
 
-    async def chunks() -> AsyncIterator[Chunk]:
+    async def chunks() -> AsyncIterator[Part]:
         before = b""
         async with aclosing(plan.items()) as items:
             async for handle, target in items:
                 yield before + head_of(handle, target)
-                async for chunk in _file(service, handle, target):
-                    yield chunk
+                is_sent = target == AS_STORED
+                parts = (
+                    _sent(service, request, handle) if is_sent else _file(service, handle, target)
+                )
+                async with aclosing(parts):
+                    async for part in parts:
+                        yield part
                 before = PART_TAIL
         yield before + end
 

@@ -12,13 +12,17 @@ import pickle
 import resource
 import signal
 import socket
+import struct
 import sys
-from multiprocessing.connection import Connection
 from typing import Any
 
 from filmroom.pixel.errors import PixelError, TooLarge
 
 PRELOAD = ("numpy", "filmroom.pixel.render", "filmroom.pixel.transcode", "PIL.Image")
+READY = b"!"
+REQUEST = struct.Struct("<Q")  # length of a pickled (function, args, kwargs); a file may be with it
+ANSWER = struct.Struct("<QB")  # length, and what it is:
+PLAIN_BYTES, PICKLED = 0, 1  # the bytes themselves; a pickled (succeeded, result or error)
 CODECS = ("jpeg8_decode", "jpegls_decode", "jpeg2k_decode", "htj2k_decode", "png_encode")
 
 
@@ -30,16 +34,38 @@ def main(descriptor: int, memory_bytes: int, cpu_seconds: int) -> None:
     _hush()
     limit = _address_space() + memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    files = socket.socket(fileno=os.dup(descriptor))
-    with files, Connection(descriptor) as connection:
-        connection.send_bytes(b"ready")
-        while True:
-            try:
-                request = connection.recv_bytes()
-            except (EOFError, OSError):
-                return
+    with socket.socket(fileno=descriptor) as server:
+        server.sendall(READY)
+        while (received := _receive(server)) is not None:
             _allow_cpu(cpu_seconds)
-            connection.send_bytes(_answer(request, files))
+            kind, answer = _answer(*received)
+            _send(server, ANSWER.pack(len(answer), kind), answer)
+
+
+def _receive(server: socket.socket) -> tuple[bytearray, list[int]] | None:
+    """A request, and the file that may have come with it; None when the server is gone."""
+    try:
+        head, files, _, _ = socket.recv_fds(server, REQUEST.size, 1)
+        if len(head) < REQUEST.size:  # the server writes it in one piece
+            return None
+        (length,) = REQUEST.unpack(head)
+        request = bytearray(length)
+        with memoryview(request) as view:
+            have = 0
+            while have < length:
+                count = server.recv_into(view[have:])
+                if not count:
+                    return None
+                have += count
+    except OSError:
+        return None
+    return request, files
+
+
+def _send(server: socket.socket, head: bytes, answer: bytes) -> None:
+    sent = server.sendmsg((head, answer))
+    if sent < len(head) + len(answer):
+        server.sendall(memoryview(answer)[sent - len(head) :])
 
 
 def _preload() -> None:
@@ -70,23 +96,24 @@ def _allow_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(used) + seconds + 1, hard))
 
 
-def _answer(request: bytes, files: socket.socket) -> bytes:
+def _answer(request: bytearray, files: list[int]) -> tuple[int, bytes]:
     outcome: tuple[bool, Any]
-    received: list[int] = []
     try:
-        function, args, kwargs, on_file = pickle.loads(request)  # noqa: S301 - from our own server
-        if on_file:
-            _, received, _, _ = socket.recv_fds(files, 1, 1)
-        outcome = True, function(*received, *args, **kwargs)
+        function, args, kwargs = pickle.loads(request)  # noqa: S301 - from our own server
+        result = function(*files, *args, **kwargs)
+        if type(result) is bytes:
+            return PLAIN_BYTES, result
+        outcome = True, result
     except PixelError as error:
         outcome = False, error
     except MemoryError:
         outcome = False, TooLarge("the image needs more memory than one image may have")
     except Exception as error:  # noqa: BLE001 - a worker lives on; the caller is told
         outcome = False, PixelError(f"the image cannot be processed ({type(error).__name__})")
-    for file in received:
-        os.close(file)
-    return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
+    finally:
+        for file in files:
+            os.close(file)
+    return PICKLED, pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
 
 
 if __name__ == "__main__":

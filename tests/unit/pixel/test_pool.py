@@ -9,11 +9,15 @@ import time
 
 import pytest
 
+from filmroom.pixel import calling
 from filmroom.pixel import pool as pools
 from filmroom.pixel.codecs import decode_frame
 from filmroom.pixel.errors import Busy, PixelError, TooLarge, Undecodable, WorkerLost
 from filmroom.pixel.pool import Limits, Pool
 from filmroom.pixel.shape import ImageShape
+from filmroom.pixel.worker import ANSWER, PICKLED, PLAIN_BYTES
+
+ODD = pickle.dumps((True, 1))[:-1] + b"\x94h\xff."  # a memo that was never written
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +103,13 @@ def test_one_pool_serves_several_loops(pool):
 async def test_a_full_queue_says_so():
     pool = Pool(1, Limits(waiting=4))
     await pool.run(os.getpid)
-    running = [pool.submit(time.sleep, 0.3) for _ in range(4)]
-    time.sleep(0.1)  # the first is in the worker's hands now
-    running.append(pool.submit(time.sleep, 0.01))
+    running = [asyncio.ensure_future(pool.run(time.sleep, 0.3)) for _ in range(5)]
+    await asyncio.sleep(0)  # the first is in the worker's hands now
     with pytest.raises(Busy):
-        pool.submit(time.sleep, 0.01)
+        await pool.run(time.sleep, 0.01)
     for future in running[1:]:
         future.cancel()
+    await asyncio.wait(running)
     pool.close()
 
 
@@ -120,18 +124,18 @@ async def test_a_task_cancelled_while_it_waits_is_never_begun(pool, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-def test_a_closed_pool_takes_nothing():
+async def test_a_closed_pool_takes_nothing():
     pool = Pool(1)
     pool.close()
     with pytest.raises(WorkerLost):
-        pool.submit(len, b"")
+        await pool.run(len, b"")
 
 
 def test_an_answer_is_only_plain_values():
     for hostile in (os.system, pools.Pool):
         with pytest.raises(pickle.UnpicklingError):
-            pools._Plain(pools.io.BytesIO(pickle.dumps(hostile))).load()
-    error = pools._Plain(pools.io.BytesIO(pickle.dumps(TooLarge("x")))).load()
+            calling.Plain(io.BytesIO(pickle.dumps(hostile))).load()
+    error = calling.Plain(io.BytesIO(pickle.dumps(TooLarge("x")))).load()
     assert isinstance(error, TooLarge)
 
 
@@ -144,27 +148,70 @@ async def test_many_workers_share_the_work():
     pool.close()
 
 
-async def test_one_worker_is_kept_warm_and_the_first_picture_brings_the_others():
+async def test_one_worker_is_kept_warm_and_more_work_than_it_can_do_brings_another():
     pool = Pool(3)
     pool.warm()
-    assert len(pool._threads) == 1
-    await pool.run(os.getpid)
-    await asyncio.sleep(0.1)
-    assert len(pool._threads) == 3
+    assert pool.hired == 1
+    for _ in range(3):
+        await pool.run(os.getpid)
+    assert pool.hired == 1
+    await asyncio.gather(*(pool.run(time.sleep, 0.1) for _ in range(2)))
+    assert pool.hired == 2
     pool.close()
 
 
-def test_closing_does_not_wait_for_a_long_task(monkeypatch):
-    monkeypatch.setattr(pools, "GRACE_SECONDS", 0.3)
+async def test_there_are_never_more_workers_than_may_be():
+    pool = Pool(2)
+    for _ in range(3):
+        pids = await asyncio.gather(*(pool.run(os.getpid) for _ in range(40)))
+        assert len(set(pids)) <= 2
+        assert pool.hired <= 2
+    pool.close()
+
+
+async def test_closing_does_not_wait_for_a_long_task():
     pool = Pool(1)
-    assert pool.submit(len, b"").result() == 0
-    running, waiting = pool.submit(time.sleep, 60), pool.submit(len, b"")
+    assert await pool.run(len, b"") == 0
+    tasks = [asyncio.ensure_future(pool.run(*work)) for work in ((time.sleep, 60), (len, b""))]
+    await asyncio.sleep(0)
     began = time.monotonic()
     pool.close()
     assert time.monotonic() - began < 10
-    for future in (running, waiting):
+    for task in tasks:
         with pytest.raises(WorkerLost):
-            future.result(timeout=5)
+            await asyncio.wait_for(task, 5)
+
+
+async def test_large_requests_and_answers_come_whole_and_the_loop_goes_on(pool):
+    turns = 0
+
+    async def turn():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.ensure_future(turn())
+    content = os.urandom(1 << 20) * 24
+    assert await pool.run(bytes, content) == content  # as it is
+    assert await pool.run(tuple, [content, 7]) == (content, 7)  # in something
+    assert await pool.run(bytes) == b""
+    turning.cancel()
+    assert turns > 20
+
+
+async def test_a_worker_whose_loop_is_gone_is_replaced():
+    pool = Pool(1, Limits(wall_seconds=60))
+    await pool.run(os.getpid)
+
+    async def leave():
+        task = asyncio.ensure_future(pool.run(time.sleep, 60))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    await asyncio.to_thread(asyncio.run, leave())
+    assert await asyncio.wait_for(pool.run(len, b"abc"), 10) == 3
+    pool.close()
 
 
 async def test_what_waits_is_bounded_in_bytes_too():
@@ -175,7 +222,7 @@ async def test_what_waits_is_bounded_in_bytes_too():
     first = asyncio.ensure_future(pool.run(len, bytes(5000)))  # alone, any size may wait
     await asyncio.sleep(0)
     with pytest.raises(Busy):
-        pool.submit(len, bytes(900))
+        await pool.run(len, bytes(900))
     assert await first == 5000
     await busy
     assert await pool.run(len, bytes(900)) == 900
@@ -184,25 +231,35 @@ async def test_what_waits_is_bounded_in_bytes_too():
 
 async def test_a_worker_that_stops_in_the_middle_of_its_answer_is_replaced():
     pool = Pool(1, Limits(wall_seconds=1.0))
-    half = "import os, sys, time; os.write(int(sys.argv[1]), b'\\0\\0\\0\\x64abc'); time.sleep(60)"
-    with pytest.raises(WorkerLost):
-        await pool.run(exec, half)
+    with pytest.raises(WorkerLost, match="longer than 1 s"):
+        await pool.run(
+            exec, _that_writes(ANSWER.pack(100, PLAIN_BYTES) + b"abc") + "time.sleep(60)"
+        )
     assert await pool.run(len, b"abc") == 3
     pool.close()
 
 
-async def test_whatever_a_worker_answers_its_thread_lives_on():
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"\1",  # not even a head
+        ANSWER.pack(1 << 62, PLAIN_BYTES) + b"abc",  # a length that cannot be
+        ANSWER.pack(1, PLAIN_BYTES) + b"abc",  # more than was said
+        ANSWER.pack(len(ODD), PICKLED) + ODD,
+        ANSWER.pack(3, 77) + b"abc",
+    ],
+    ids=["short", "endless", "more", "odd", "unknown"],
+)
+async def test_whatever_a_worker_answers_others_take_its_place(written):
     pool = Pool(1)
-    odd = pickle.dumps((True, 1))[:-1] + b"\x94h\xff."  # a memo that was never written
-    answer = (
-        "import os, struct, sys\n"
-        f"odd = {odd!r}\n"
-        "os.write(int(sys.argv[1]), struct.pack('!i', len(odd)) + odd)"
-    )
     with pytest.raises(WorkerLost):
-        await pool.run(exec, answer)
+        await pool.run(exec, _that_writes(written))
     assert await pool.run(len, b"abc") == 3
     pool.close()
+
+
+def _that_writes(answer):
+    return f"import os, sys, time; os.write(int(sys.argv[1]), {answer!r}); time.sleep(0.1);"
 
 
 async def test_workers_do_not_know_our_settings(monkeypatch):
@@ -215,7 +272,7 @@ async def test_workers_do_not_know_our_settings(monkeypatch):
 def test_an_answer_cannot_reach_what_our_errors_are_made_with():
     for name in (b"__builtins__", b"__loader__", b"__spec__"):
         with pytest.raises(pickle.UnpicklingError):
-            pools._Plain(io.BytesIO(b"cfilmroom.pixel.errors\n" + name + b"\n.")).load()
+            calling.Plain(io.BytesIO(b"cfilmroom.pixel.errors\n" + name + b"\n.")).load()
 
 
 async def test_a_task_may_read_from_a_file_that_never_comes_this_way(pool, tmp_path):

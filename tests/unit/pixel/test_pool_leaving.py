@@ -11,8 +11,8 @@ from filmroom.pixel.pool import Limits, Pool
 async def test_a_cancelled_task_leaves_its_place_to_others():
     pool = Pool(1, Limits(waiting=2, waiting_bytes=3_000_000))
     await pool.run(os.getpid)
-    busy = pool.submit(time.sleep, 0.5)
-    await asyncio.sleep(0.1)
+    busy = asyncio.ensure_future(pool.run(time.sleep, 0.5))
+    await asyncio.sleep(0)
     for _ in range(20):
         left = [asyncio.ensure_future(pool.run(len, b"x" * 1_000_000)) for _ in range(2)]
         await asyncio.sleep(0)
@@ -25,14 +25,25 @@ async def test_a_cancelled_task_leaves_its_place_to_others():
     pool.close()
 
 
-def test_what_waits_when_the_pool_is_closed_is_told():
+async def test_what_waits_when_the_pool_is_closed_is_told():
     pool = Pool(1)
-    pool.submit(os.getpid).result(60)
-    pool.submit(time.sleep, 0.3)
-    time.sleep(0.1)
-    waiting = [pool.submit(len, b"abc") for _ in range(3)]
-    waiting[1].cancel()
+    await pool.run(os.getpid)
+    tasks = [asyncio.ensure_future(pool.run(time.sleep, 0.3)) for _ in range(4)]
+    await asyncio.sleep(0)
+    tasks[2].cancel()
+    await asyncio.sleep(0)
     pool.close()
-    assert isinstance(waiting[0].exception(1), WorkerLost)
-    assert waiting[1].cancelled()
-    assert isinstance(waiting[2].exception(1), WorkerLost)
+    await asyncio.wait(tasks, timeout=5)
+    assert isinstance(tasks[1].exception(), WorkerLost)
+    assert tasks[2].cancelled()
+    assert isinstance(tasks[3].exception(), WorkerLost)
+
+
+async def test_a_task_nobody_waits_for_any_more_gives_its_worker_back_when_it_is_done():
+    pool = Pool(1)
+    before = await pool.run(os.getpid)
+    left = asyncio.ensure_future(pool.run(time.sleep, 0.2))
+    await asyncio.sleep(0)
+    left.cancel()
+    assert await pool.run(os.getpid) == before
+    pool.close()
