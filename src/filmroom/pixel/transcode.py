@@ -46,6 +46,16 @@ UNDEFINED = 0xFFFFFFFF
 LONGEST_VALUE = 0xFFFFFFFE
 IN_FLIGHT = 4  # frames being transcoded ahead of the reader
 
+# Whose codestreams are also valid ones of another transfer syntax, byte by byte.
+SERVES_AS: dict[str, frozenset[str]] = {
+    ts.HTJ2K_LOSSLESS_RPCL: frozenset({ts.HTJ2K_LOSSLESS, ts.HTJ2K}),
+    ts.HTJ2K_LOSSLESS: frozenset({ts.HTJ2K}),
+    ts.J2K_LOSSLESS: frozenset({ts.J2K}),
+    ts.JPEG_LS_LOSSLESS: frozenset({ts.JPEG_LS_NEAR}),
+    ts.JPEG_LOSSLESS_SV1: frozenset({ts.JPEG_LOSSLESS}),
+    ts.JPEG_XL_LOSSLESS: frozenset({ts.JPEG_XL}),
+}
+
 LITTLE_ENDIAN = frozenset({ts.IMPLICIT_LE, ts.EXPLICIT_LE, ts.DEFLATED_LE})
 
 
@@ -163,7 +173,7 @@ def transcode_frame(
     Lossless, unless `derived.loses`. lead_bits: put so many zero bits before native 1-bit
     pixels, to be joined to others. Raises the PixelError family.
     """
-    if from_syntax == to_syntax and from_syntax not in ts.NATIVE:
+    if serves_as(from_syntax, to_syntax):
         return coded
     array, photometric = decode(coded, from_syntax, shape, bit_offset=bit_offset)
     if lead_bits:
@@ -172,9 +182,15 @@ def transcode_frame(
     return encode_frame(array, to_syntax, decoded)
 
 
+def serves_as(from_syntax: str, to_syntax: str) -> bool:
+    """Whether compressed frames need no change to be of the other syntax."""
+    same = from_syntax == to_syntax and from_syntax not in ts.NATIVE
+    return same or to_syntax in SERVES_AS.get(from_syntax, ())
+
+
 def can_transcode(from_syntax: str, to_syntax: str) -> bool:
     """Whether frames of one syntax can be written in the other at all."""
-    return can_decode(from_syntax) and can_encode(to_syntax)
+    return serves_as(from_syntax, to_syntax) or (can_decode(from_syntax) and can_encode(to_syntax))
 
 
 def rewrite(data_set: bytes, from_syntax: str, to_syntax: str) -> bytes:
@@ -216,10 +232,10 @@ def plan(
     as_it_lies = from_syntax in LITTLE_ENDIAN and to_syntax in (ts.IMPLICIT_LE, ts.EXPLICIT_LE)
     if shape.bits_allocated == 1 and from_syntax == ts.EXPLICIT_BE and pixel_vr == "OW":
         raise NoCodec("1-bit pixels in big endian words are not turned")
-    if not as_it_lies:
+    if not as_it_lies and not serves_as(from_syntax, to_syntax):
         _put_right(data_set, from_syntax, to_syntax, shape, first_frame)
         _put_losses(data_set, from_syntax, to_syntax, shape, frames, stored_bytes, coded)
-    if from_syntax not in ts.NATIVE:
+    if from_syntax not in ts.NATIVE and not serves_as(from_syntax, to_syntax):
         _open_icons(data_set, from_syntax)
     for tag in OFFSET_TABLES:
         data_set.pop(tag, None)

@@ -219,7 +219,7 @@ def test_the_only_frame_has_its_place_in_the_offset_table():
     assert pydicom.encaps.parse_basic_offsets(got.PixelData) == []
 
 
-@pytest.mark.parametrize("target", [ts.EXPLICIT_LE, ts.IMPLICIT_LE, ts.RLE])
+@pytest.mark.parametrize("target", [ts.EXPLICIT_LE, ts.IMPLICIT_LE, ts.J2K_LOSSLESS])
 def test_a_compressed_icon_is_opened(target):
     source = pydicom.dcmread(PACKAGED / "MR_small_RLE.dcm")
     _, frames, syntax = taken_apart(source)
@@ -252,3 +252,19 @@ def test_one_bit_pixels_in_big_endian_words_are_not_guessed_at():
     with pytest.raises(NoCodec, match="big endian"):
         plan(header, ts.EXPLICIT_BE, ts.EXPLICIT_LE, frames=1, pixel_vr="OW")
     assert plan(header, ts.EXPLICIT_BE, ts.EXPLICIT_LE, frames=1, pixel_vr="OB").head
+
+
+@pytest.mark.parametrize("colour", ["RGB", "YBR_RCT"])
+def test_a_codestream_that_serves_as_another_syntax_is_not_touched(colour):
+    source = pydicom.dcmread(PACKAGED / "examples_rgb_color.dcm")
+    header, frames, syntax = taken_apart(source)
+    coded = transcode_frame(
+        frames[0], syntax, ts.HTJ2K_LOSSLESS_RPCL, shape_of(_elements(header, syntax))
+    )
+    whole = _header(source)
+    whole.PhotometricInterpretation = colour
+    made = transcoded(written(whole, ts.EXPLICIT_LE), [coded], ts.HTJ2K_LOSSLESS_RPCL, ts.HTJ2K)
+    got = read(made, ts.HTJ2K)
+    assert next(generate_frames(got.PixelData, number_of_frames=1)).startswith(coded)
+    assert got.PhotometricInterpretation == colour
+    assert "LossyImageCompression" not in got
