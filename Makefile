@@ -71,6 +71,7 @@ fuzz: env ## random input for FUZZ_SECONDS, ten minutes unless told otherwise
 docs: .venv/.installed ## write the generated pages of docs/ anew
 	$(BIN)/python tools/make_conformance.py
 	$(BIN)/python tools/make_reference.py
+	$(BIN)/python tools/make_codecs.py
 
 clean: ## remove everything that was built; filmroom-data stays
 	rm -rf .venv web/node_modules $(STATIC) build dist .pytest_cache .mypy_cache .ruff_cache \

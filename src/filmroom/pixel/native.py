@@ -90,11 +90,18 @@ def pack_bits(frames: list[Array]) -> bytes:
     return np.packbits(flat, bitorder="little").tobytes()
 
 
-def settle(array: Array, shape: ImageShape, precision: int | None = None) -> Array:
+def settle(
+    array: Array, shape: ImageShape, precision: int | None = None, *, clip: bool = False
+) -> Array:
     """Make stored cells into sample values: drop foreign bits, extend the sign.
 
     precision: the bits a codestream says it holds, where that may be fewer than Bits Stored
     (JPEG 2000 written without regard to the header). Signed results are signed arrays.
+    clip: what is out of range got there by lossy coding, and belongs to the end of it.
+
+    What is lost, of native frames: the bits of each cell beyond Bits Stored (foreign bits,
+    such as overlays of old), and the place of the sample in its cell where High Bit is not
+    Bits Stored - 1. `is_clean` knows whether a frame has either.
     """
     if shape.floating:
         return array
@@ -104,6 +111,8 @@ def settle(array: Array, shape: ImageShape, precision: int | None = None) -> Arr
         return array
     wanted = sample_type(shape, "=")
     high = shape.high_bit
+    if clip and (shape.signed or array.dtype.kind == "u"):
+        return _clipped(array, shape, bits)
     if precision is None and high is not None and bits - 1 < high < width:
         array = array >> (high + 1 - bits)
     if array.dtype.itemsize != wanted.itemsize:
@@ -115,3 +124,30 @@ def settle(array: Array, shape: ImageShape, precision: int | None = None) -> Arr
         return np.asarray(cells & np.asarray((1 << bits) - 1, dtype=wanted))
     gap = width - bits
     return np.asarray((cells << gap) >> gap)
+
+
+def _clipped(array: Array, shape: ImageShape, bits: int) -> Array:
+    """Lossy values within the range of their bits. Codecs without a sign wrap it round."""
+    wanted = sample_type(shape, "=")
+    if shape.signed and array.dtype.kind == "u":
+        array = np.minimum(array, (1 << bits) - 1).astype(f"i{max(wanted.itemsize, 2) * 2}")
+        array = np.where(array >> (bits - 1), array - (1 << bits), array)
+    low = -(1 << (bits - 1)) if shape.signed else 0
+    return np.clip(array, low, low + (1 << bits) - 1).astype(wanted)
+
+
+def is_clean(coded: bytes | memoryview, shape: ImageShape, *, big_endian: bool = False) -> bool:
+    """Whether a native frame comes back bit for bit when its sample values are packed again.
+
+    So it is when every cell is what its sample value makes of it: the bits beyond Bits
+    Stored zero, or copies of the sign, and the sample at the low end of the cell. Then
+    `pack(settle(unpack(coded)))` is the frame, but for padding after it, for colour by plane
+    (which becomes colour by pixel) and for 4:2:2 (which becomes YBR_FULL); for the last two
+    this is False. 1-bit and floating-point cells are always clean.
+    """
+    if (shape.planar == 1 and shape.samples > 1) or shape.subsampled:
+        return False
+    if shape.floating or shape.bits_allocated == 1:
+        return True
+    cells = unpack(coded, shape, big_endian=big_endian)
+    return bool(np.array_equal(cells, settle(cells, shape)))
