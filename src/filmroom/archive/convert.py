@@ -100,7 +100,7 @@ async def _frame_made(
 ) -> bytes:
     stored = handle.location.transfer_syntax_uid
     coded = await retriever.read_frame(handle, frame_index)
-    if transcode.serves_as(stored, transfer_syntax_uid):
+    if derived.serves_as(stored, transfer_syntax_uid):
         return coded
     shape = await _shape(retriever, handle)
     bit_offset = transcode.bit_offset(shape, stored, frame_index)

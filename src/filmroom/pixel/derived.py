@@ -1,4 +1,6 @@
-"""What a lossy copy of an instance says of itself (PS3.3 C.7.6.1.1.2, C.7.6.1.1.5).
+"""When recoding loses something, and what a lossy copy says of itself.
+
+PS3.3 C.7.6.1.1.2 Image Type, C.7.6.1.1.3 Derivation, C.7.6.1.1.5 Lossy Image Compression.
 
 A copy whose pixels differ from the stored ones is another instance: it has a UID of its own,
 made from the original's, the coding and its quality, so that asking twice gives the same.
@@ -19,7 +21,7 @@ from filmroom.dicom.elements import (
 )
 from filmroom.dicom.uids import TRANSFER_SYNTAXES
 from filmroom.pixel import syntaxes as ts
-from filmroom.pixel.codecs import JPEG_QUALITY
+from filmroom.pixel.codecs import Loss
 
 IMAGE_TYPE, SOP_CLASS, SOP_INSTANCE = 0x00080008, 0x00080016, 0x00080018
 REFERENCED_CLASS, REFERENCED_INSTANCE = 0x00081150, 0x00081155
@@ -35,8 +37,27 @@ LOSSY_COMPRESSION = ("113040", "Lossy Compression")  # DCM, CID 7203
 UNCOMPRESSED_PREDECESSOR = ("121320", "Uncompressed predecessor")  # DCM, CID 7202
 LONGEST_DESCRIPTION = 1024  # characters of an ST
 
-# Transfer syntaxes that are written lossy here, and how good: only for who names them.
-QUALITY: dict[str, int] = {ts.JPEG_BASELINE: JPEG_QUALITY}
+QUALITY = 90
+# Transfer syntaxes that are written lossy here: only for who names them. Those that may be
+# either, as JPEG 2000, are written lossless.
+LOSSES: dict[str, Loss] = dict.fromkeys(
+    (ts.JPEG_BASELINE, ts.JPEG_EXTENDED, ts.JPEG_XL), Loss(quality=QUALITY)
+)
+
+# Whose codestreams are also valid ones of another transfer syntax, byte by byte.
+SERVES_AS: dict[str, frozenset[str]] = {
+    ts.HTJ2K_LOSSLESS_RPCL: frozenset({ts.HTJ2K_LOSSLESS, ts.HTJ2K}),
+    ts.HTJ2K_LOSSLESS: frozenset({ts.HTJ2K}),
+    ts.J2K_LOSSLESS: frozenset({ts.J2K}),
+    ts.JPEG_LS_LOSSLESS: frozenset({ts.JPEG_LS_NEAR}),
+    ts.JPEG_LOSSLESS_SV1: frozenset({ts.JPEG_LOSSLESS}),
+    ts.JPEG_XL_LOSSLESS: frozenset({ts.JPEG_XL}),
+}
+# The same JPEG in another wrapping.
+REWRAPPED = {
+    (ts.JPEG_BASELINE, ts.JPEG_XL_RECOMPRESSION),
+    (ts.JPEG_XL_RECOMPRESSION, ts.JPEG_BASELINE),
+}
 
 # PS3.3 C.7.6.1.1.5.1, by what may have lost something.
 METHODS: dict[str, str] = {
@@ -44,22 +65,34 @@ METHODS: dict[str, str] = {
     ts.JPEG_EXTENDED: "ISO_10918_1",
     ts.JPEG_LS_NEAR: "ISO_14495_1",
     ts.J2K: "ISO_15444_1",
+    ts.J2K_COMPONENTS: "ISO_15444_2",
     ts.HTJ2K: "ISO_15444_15",
     ts.JPEG_XL_RECOMPRESSION: "ISO_18181_1",
     ts.JPEG_XL: "ISO_18181_1",
 }
 
 
+def serves_as(from_syntax: str, to_syntax: str) -> bool:
+    """Whether compressed frames need no change to be of the other syntax."""
+    same = from_syntax == to_syntax and from_syntax not in ts.NATIVE
+    return same or to_syntax in SERVES_AS.get(from_syntax, ())
+
+
+def keeps_samples_coded(from_syntax: str, to_syntax: str) -> bool:
+    """Whether frames become those of the other syntax without being decoded."""
+    return serves_as(from_syntax, to_syntax) or (from_syntax, to_syntax) in REWRAPPED
+
+
 def loses(from_syntax: str, to_syntax: str) -> bool:
     """Whether coding frames anew in `to_syntax` changes sample values."""
-    return to_syntax in QUALITY and from_syntax != to_syntax
+    return to_syntax in LOSSES and not keeps_samples_coded(from_syntax, to_syntax)
 
 
 def instance_uid(sop_instance_uid: str, from_syntax: str, to_syntax: str) -> str:
     """The SOP Instance UID in another syntax: the same, but for a lossy copy (PS3.5 B.2)."""
     if not loses(from_syntax, to_syntax):
         return sop_instance_uid
-    name = f"{sop_instance_uid}/{to_syntax}/{QUALITY[to_syntax]}"
+    name = f"{sop_instance_uid}/{to_syntax}/{QUALITY}"
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
 
 
@@ -100,7 +133,7 @@ def put_loss(data_set: DataSet, from_syntax: str, to_syntax: str, ratio: float) 
 
 def _described(to_syntax: str, ratio: float) -> str:
     name = TRANSFER_SYNTAXES[to_syntax].name
-    return f"Lossy compression: {name}, quality {QUALITY[to_syntax]}, {_decimal(ratio)}:1"
+    return f"Lossy compression: {name}, quality {QUALITY}, {_decimal(ratio)}:1"
 
 
 def _put_derivation(item: DataSet, sop_class: str, sop_instance: str, words: str) -> None:

@@ -28,7 +28,16 @@ from filmroom.dicom.elements import (
 from filmroom.dicom.errors import Malformed
 from filmroom.pixel import derived, native
 from filmroom.pixel import syntaxes as ts
-from filmroom.pixel.codecs import can_decode, can_encode, decode, encode_frame, encoded_photometric
+from filmroom.pixel.codecs import (
+    can_decode,
+    can_encode,
+    decode,
+    encode_frame,
+    encoded_photometric,
+    rewrap,
+)
+from filmroom.pixel.color import to_rgb
+from filmroom.pixel.derived import keeps_samples_coded, serves_as
 from filmroom.pixel.errors import NoCodec, PixelError, Undecodable
 from filmroom.pixel.numeric import np
 from filmroom.pixel.shape import FLOAT_BITS, ImageShape
@@ -46,16 +55,6 @@ UNDEFINED = 0xFFFFFFFF
 LONGEST_VALUE = 0xFFFFFFFE
 IN_FLIGHT = 4  # frames being transcoded ahead of the reader
 
-# Whose codestreams are also valid ones of another transfer syntax, byte by byte.
-SERVES_AS: dict[str, frozenset[str]] = {
-    ts.HTJ2K_LOSSLESS_RPCL: frozenset({ts.HTJ2K_LOSSLESS, ts.HTJ2K}),
-    ts.HTJ2K_LOSSLESS: frozenset({ts.HTJ2K}),
-    ts.J2K_LOSSLESS: frozenset({ts.J2K}),
-    ts.JPEG_LS_LOSSLESS: frozenset({ts.JPEG_LS_NEAR}),
-    ts.JPEG_LOSSLESS_SV1: frozenset({ts.JPEG_LOSSLESS}),
-    ts.JPEG_XL_LOSSLESS: frozenset({ts.JPEG_XL}),
-}
-
 LITTLE_ENDIAN = frozenset({ts.IMPLICIT_LE, ts.EXPLICIT_LE, ts.DEFLATED_LE})
 
 
@@ -65,7 +64,8 @@ class Plan:
 
     as_it_lies: both ends are native little endian, and the new one is not deflated; the pixel
     data value is to be copied in pieces of any size instead of being transcoded by frame.
-    value_bytes: of native pixel data.
+    value_bytes: of native pixel data. as_rgb: the colours of a JPEG are turned into RGB, which
+    every IOD allows, as YBR_FULL they do not; a JPEG has lost more than that rounding.
     """
 
     head: bytes
@@ -76,6 +76,7 @@ class Plan:
     frames: int
     as_it_lies: bool
     value_bytes: int
+    as_rgb: bool
 
     @property
     def size_bytes(self) -> int | None:
@@ -167,30 +168,32 @@ def transcode_frame(
     *,
     bit_offset: int = 0,
     lead_bits: int = 0,
+    as_rgb: bool = False,
 ) -> bytes:
     """One frame in another transfer syntax, not padded. `shape` is as the data set says it.
 
     Lossless, unless `derived.loses`. lead_bits: put so many zero bits before native 1-bit
-    pixels, to be joined to others. Raises the PixelError family.
+    pixels, to be joined to others. as_rgb: see `Plan`. Raises the PixelError family.
     """
     if serves_as(from_syntax, to_syntax):
         return coded
+    if keeps_samples_coded(from_syntax, to_syntax):
+        return rewrap(coded, from_syntax, to_syntax)
     array, photometric = decode(coded, from_syntax, shape, bit_offset=bit_offset)
+    if as_rgb and photometric == "YBR_FULL":
+        array, photometric = to_rgb(array, photometric, shape), "RGB"
     if lead_bits:
         return native.pack_bits([np.zeros(lead_bits, np.uint8), array])
     decoded = replace(shape, photometric=photometric, planar=0, high_bit=None)
-    return encode_frame(array, to_syntax, decoded)
-
-
-def serves_as(from_syntax: str, to_syntax: str) -> bool:
-    """Whether compressed frames need no change to be of the other syntax."""
-    same = from_syntax == to_syntax and from_syntax not in ts.NATIVE
-    return same or to_syntax in SERVES_AS.get(from_syntax, ())
+    loss = derived.LOSSES.get(to_syntax)
+    return encode_frame(array, to_syntax, decoded, loss=loss)
 
 
 def can_transcode(from_syntax: str, to_syntax: str) -> bool:
     """Whether frames of one syntax can be written in the other at all."""
-    return serves_as(from_syntax, to_syntax) or (can_decode(from_syntax) and can_encode(to_syntax))
+    if keeps_samples_coded(from_syntax, to_syntax):
+        return True
+    return can_decode(from_syntax) and (can_encode(to_syntax) or to_syntax in derived.LOSSES)
 
 
 def rewrite(data_set: bytes, from_syntax: str, to_syntax: str) -> bytes:
@@ -232,10 +235,12 @@ def plan(
     as_it_lies = from_syntax in LITTLE_ENDIAN and to_syntax in (ts.IMPLICIT_LE, ts.EXPLICIT_LE)
     if shape.bits_allocated == 1 and from_syntax == ts.EXPLICIT_BE and pixel_vr == "OW":
         raise NoCodec("1-bit pixels in big endian words are not turned")
-    if not as_it_lies and not serves_as(from_syntax, to_syntax):
-        _put_right(data_set, from_syntax, to_syntax, shape, first_frame)
+    kept = as_it_lies or keeps_samples_coded(from_syntax, to_syntax)
+    as_rgb = not kept and _as_rgb(from_syntax, to_syntax, shape)
+    if not kept:
+        _put_right(data_set, from_syntax, to_syntax, shape, first_frame, as_rgb)
         _put_losses(data_set, from_syntax, to_syntax, shape, frames, stored_bytes, coded)
-    if from_syntax not in ts.NATIVE and not serves_as(from_syntax, to_syntax):
+    if from_syntax not in ts.NATIVE and not kept:
         _open_icons(data_set, from_syntax)
     for tag in OFFSET_TABLES:
         data_set.pop(tag, None)
@@ -249,7 +254,7 @@ def plan(
     if to_syntax not in ts.NATIVE:
         # The place of the only frame is known; of several only with their lengths.
         head += _offset_table([0] if frames == 1 else coded or ())
-    return Plan(head, tail, from_syntax, to_syntax, shape, frames, as_it_lies, value_bytes)
+    return Plan(head, tail, from_syntax, to_syntax, shape, frames, as_it_lies, value_bytes, as_rgb)
 
 
 async def stream_data_set(
@@ -292,6 +297,7 @@ async def _in_pool(
         planned.shape,
         bit_offset=bit_offset(planned.shape, planned.from_syntax, index),
         lead_bits=bit_offset(planned.shape, planned.to_syntax, index),
+        as_rgb=planned.as_rgb,
     )
 
 
@@ -326,14 +332,33 @@ def deflater(syntax: str) -> Callable[[bytes | None], bytes]:
     return deflate
 
 
+def _as_rgb(from_syntax: str, to_syntax: str, shape: ImageShape) -> bool:
+    return (
+        from_syntax in ts.JPEG_DCT
+        and to_syntax not in derived.LOSSES
+        and (shape.samples, shape.bits_allocated) == (3, 8)
+    )
+
+
 def _put_right(
-    data_set: DataSet, from_syntax: str, to_syntax: str, shape: ImageShape, first: bytes | None
+    data_set: DataSet,
+    from_syntax: str,
+    to_syntax: str,
+    shape: ImageShape,
+    first: bytes | None,
+    as_rgb: bool = False,
 ) -> None:
     """Change what the new coding makes untrue."""
     decoded = shape.photometric.replace("_422", "") if shape.samples > 1 else shape.photometric
     if first is not None and shape.samples > 1:
         decoded = decode(first, from_syntax, shape).photometric
-    put_text(data_set, PHOTOMETRIC, encoded_photometric(to_syntax, decoded), "CS")
+    if as_rgb and decoded == "YBR_FULL":
+        decoded = "RGB"
+    loss = derived.LOSSES.get(to_syntax)
+    coded = encoded_photometric(to_syntax, decoded, loss)
+    if to_syntax in ts.JPEG_DCT and coded == "YBR_FULL":
+        coded = "YBR_FULL_422"  # so called whatever the sampling is: the codestream tells
+    put_text(data_set, PHOTOMETRIC, coded, "CS")
     if shape.samples > 1:
         put_numbers(data_set, PLANAR, 0, vr="US")
     if not shape.floating and shape.bits_allocated > 1:

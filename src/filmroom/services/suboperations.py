@@ -292,7 +292,10 @@ class Contexts:
         if not others:
             raise Unsupported("the receiver does not take this SOP class")
         ids = dict(reversed(others))  # of several contexts for one syntax the first
-        found = [(ids[syntax], syntax) for syntax in LOSSLESS_SYNTAXES if syntax in ids]
+        # A JPEG that was packed into JPEG XL comes out again as it was.
+        packed = kind[1] == uids.JPEG_XL_JPEG_RECOMPRESSION
+        best = (uids.JPEG_BASELINE, *LOSSLESS_SYNTAXES) if packed else LOSSLESS_SYNTAXES
+        found = [(ids[syntax], syntax) for syntax in best if syntax in ids]
         if not found:
             raise Unsupported("the receiver takes this SOP class in lossy syntaxes only")
         return found
