@@ -47,7 +47,7 @@ lint: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: env ## compare with Orthanc on this machine, half an hour; BENCH=--quick for a few minutes
+bench: env ## compare with Orthanc on this machine, half an hour; BENCH=--quick for a few minutes; pixels: bench/pixels.py
 	tools/setup_tests.sh
 	$(BIN)/python bench/compare.py $(BENCH)
 

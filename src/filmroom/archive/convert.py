@@ -2,12 +2,15 @@
 
 The only reason to change a byte on the way out. Frames are recoded in worker processes, a
 few ahead of the reader, and all else that may be long is copied in pieces, so that memory
-does not grow with the object.
+does not grow with the object. The frames of a lossy copy are made first and wait on disk: its
+header says how far they are compressed. Single frames that were recoded are kept for a while,
+because a viewer asks for one in several byte ranges.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -16,6 +19,7 @@ from filmroom.archive.kept import Kept
 from filmroom.archive.records import Handle
 from filmroom.archive.retrieve import OpenFile, Retriever
 from filmroom.archive.rewriting import rewritten
+from filmroom.archive.stores import Staged
 from filmroom.dicom.elements import read_data_set
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.frames import FrameTable
@@ -27,8 +31,8 @@ from filmroom.dicom.uids import (
     IMPLICIT_VR_LE,
     TRANSFER_SYNTAXES,
 )
-from filmroom.pixel import transcode
-from filmroom.pixel.errors import TooLarge, Undecodable
+from filmroom.pixel import derived, transcode
+from filmroom.pixel.errors import NoCodec, TooLarge, Undecodable
 from filmroom.pixel.shape import ImageShape
 from filmroom.pixel.workers import Workers
 
@@ -40,7 +44,20 @@ _PIXEL_ELEMENT = 16  # bytes beyond the header that hold the pixel data's own el
 _SEQUENCE_END = 8  # bytes of the Sequence Delimitation Item after the last fragment
 _SHAPE_BYTES = 512
 
+RECODED_BYTES = 64 << 20  # of frames kept; the largest is half of that
+_KEY_BYTES = 256
+
 SHAPES: Kept[ImageShape] = Kept(2 << 20)  # by digest: frames of one instance come in a row
+# By digest, frame, syntax: a viewer that asks for byte ranges comes again for the same frame.
+RECODED: Kept[bytes] = Kept(RECODED_BYTES)
+
+
+def instance_uid_as(handle: Handle, transfer_syntax_uid: str) -> str:
+    """The SOP Instance UID of `handle` in that syntax: another one for a lossy copy."""
+    if not handle.frames:
+        return handle.sop_instance_uid
+    stored = handle.location.transfer_syntax_uid
+    return derived.instance_uid(handle.sop_instance_uid, stored, transfer_syntax_uid)
 
 
 async def data_set_as(
@@ -66,9 +83,25 @@ async def data_set_as(
 async def frame_as(
     retriever: Retriever, pool: Workers, handle: Handle, frame_index: int, transfer_syntax_uid: str
 ) -> bytes:
-    """One frame (0-based), decoded or recoded in a worker; not padded."""
+    """One frame (0-based), decoded or recoded in a worker; not padded.
+
+    Who comes while another waits for the same frame may have it made twice.
+    """
+    key = handle.location.digest, frame_index, transfer_syntax_uid
+    made = RECODED.get(key)
+    if made is None:
+        made = await _frame_made(retriever, pool, handle, frame_index, transfer_syntax_uid)
+        RECODED.put(key, made, len(made) + _KEY_BYTES)
+    return made
+
+
+async def _frame_made(
+    retriever: Retriever, pool: Workers, handle: Handle, frame_index: int, transfer_syntax_uid: str
+) -> bytes:
     stored = handle.location.transfer_syntax_uid
     coded = await retriever.read_frame(handle, frame_index)
+    if derived.serves_as(stored, transfer_syntax_uid):
+        return coded
     shape = await _shape(retriever, handle)
     bit_offset = transcode.bit_offset(shape, stored, frame_index)
     work = partial(transcode.transcode_frame, bit_offset=bit_offset)
@@ -98,7 +131,11 @@ def _read_shape(retriever: Retriever, handle: Handle) -> ImageShape:
         )
     except Malformed as error:
         raise Undecodable(str(error)) from error
-    return transcode.shape_of(data_set)
+    if syntax != EXPLICIT_VR_BE:
+        return transcode.shape_of(data_set)
+    with retriever.open(handle) as file:  # bytes or words: the element's own VR decides
+        found = _scanned(file, handle)
+    return transcode.shape_of(data_set, pixel_vr=found.pixel_vr)
 
 
 def _header(retriever: Retriever, handle: Handle) -> bytes:
@@ -114,6 +151,8 @@ async def _without_pixels(
     location = handle.location
     if TRANSFER_SYNTAXES[location.transfer_syntax_uid].deflated:
         inflated = await asyncio.to_thread(retriever.inflated, handle)
+        if inflated.table is not None and TRANSFER_SYNTAXES[wanted].encapsulated:
+            raise NoCodec("the frames of a deflated data set are sent uncompressed only")
         view, stored = inflated.view(), EXPLICIT_VR_LE
         if wanted == stored:
             for at in range(0, inflated.size_bytes, PIECE_BYTES):
@@ -138,12 +177,15 @@ async def _with_pixels(
     with retriever.open(handle) as file:
         await file.ready(0, file.data_set_offset + handle.location.header_bytes + _PIXEL_ELEMENT)
         found = _scanned(file, handle)
-        planned = await _plan(retriever, pool, handle, table, found, wanted)
-        if planned.as_it_lies:
-            pieces = _copied(file, found, planned)
+        if derived.loses(handle.location.transfer_syntax_uid, wanted):
+            pieces = _lossy(retriever, pool, handle, table, found, wanted)
         else:
-            frame_at = partial(retriever.read_frame, handle)
-            pieces = transcode.stream_data_set(pool, planned, frame_at)
+            planned = await _plan(retriever, pool, handle, table, found, wanted)
+            if planned.as_it_lies:
+                pieces = _copied(file, found, planned)
+            else:
+                frame_at = partial(retriever.read_frame, handle)
+                pieces = transcode.stream_data_set(pool, planned, frame_at)
         async for piece in pieces:
             yield piece
         async for piece in _trailer(retriever, pool, handle, file, _end(found, table), wanted):
@@ -188,6 +230,7 @@ async def _plan(
     table: FrameTable,
     found: Scan,
     wanted: str,
+    coded: list[int] | None = None,
 ) -> transcode.Plan:
     header = await asyncio.to_thread(_header, retriever, handle)
     first = await retriever.read_frame(handle, 0) if table.encapsulated else None
@@ -198,8 +241,54 @@ async def _plan(
         pixel_vr=found.pixel_vr,
         value_bytes=found.pixel_length,
         floating=found.pixel_tag != PIXEL_DATA,
+        stored_bytes=sum(table.lengths) if table.encapsulated else None,
+        coded=coded,
     )
     return await pool.run(work, header, handle.location.transfer_syntax_uid, wanted)
+
+
+async def _lossy(
+    retriever: Retriever,
+    pool: Workers,
+    handle: Handle,
+    table: FrameTable,
+    found: Scan,
+    wanted: str,
+) -> AsyncIterator[bytes]:
+    """A lossy copy: all frames into a nameless file, then the header, then the frames."""
+    room = await asyncio.to_thread(retriever.stage)
+    try:
+        lengths = await _all_coded(retriever, pool, handle, table.frames, wanted, room)
+        planned = await _plan(retriever, pool, handle, table, found, wanted, lengths)
+        yield planned.head
+        at = 0
+        for length in lengths:
+            yield planned.wrap(await asyncio.to_thread(room.read, at, length))
+            at += length
+        yield planned.tail
+    finally:
+        room.discard()
+
+
+async def _all_coded(
+    retriever: Retriever, pool: Workers, handle: Handle, frames: int, wanted: str, room: Staged
+) -> list[int]:
+    """Recode all frames, a few at a time, into `room`; the bytes of each."""
+    ahead: deque[asyncio.Task[bytes]] = deque()
+    lengths: list[int] = []
+    try:
+        for index in range(frames + transcode.IN_FLIGHT):
+            if index < frames:
+                made = _frame_made(retriever, pool, handle, index, wanted)
+                ahead.append(asyncio.ensure_future(made))
+            if index >= transcode.IN_FLIGHT - 1 and ahead:
+                frame = await ahead.popleft()
+                await asyncio.to_thread(room.write, frame)
+                lengths.append(len(frame))
+    finally:
+        for task in ahead:
+            task.cancel()
+    return lengths
 
 
 async def _copied(file: OpenFile, found: Scan, planned: transcode.Plan) -> AsyncIterator[bytes]:

@@ -1,4 +1,8 @@
-"""Retrieve frames and bulk data (PS3.18 10.4.1.1.5, 10.4.1.1.6): ranged reads, no parsing."""
+"""Retrieve frames and bulk data (PS3.18 10.4.1.1.5, 10.4.1.1.6): ranged reads, no parsing.
+
+A single frame has byte ranges however it is packed and coded: of an HTJ2K codestream in RPCL
+order the first bytes are a coarse image, which viewers fetch and show before the rest.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +41,7 @@ from filmroom.dicomweb.multipart import (
     content_type,
     new_boundary,
     part_head,
+    steady_boundary,
 )
 from filmroom.dicomweb.negotiate import AS_STORED, OCTETS, Form
 from filmroom.dicomweb.problems import Problem, bad_request
@@ -48,6 +53,7 @@ from filmroom.dicomweb.service import (
     required_uid,
 )
 from filmroom.dicomweb.transfer import frame_as
+from filmroom.pixel.errors import NoCodec
 from filmroom.pixel.transcode import can_transcode
 
 if TYPE_CHECKING:
@@ -68,10 +74,24 @@ async def frames(service: Service, request: Request) -> Response:
         required_uid(request, "instance"),
     )
     stored = handle.location.transfer_syntax_uid
-    form = _frame_form(accept_of(request), stored, len(indices) == 1)
-    etag = f'"{handle.etag}-{request.path_params["frames"]}-{form.transfer_syntax_uid}"'
-    if len(indices) > 8:
-        etag = f'"{handle.etag}-{hash_of(indices)}-{form.transfer_syntax_uid}"'
+    forms = _frame_forms(accept_of(request), stored, len(indices) == 1)
+    for form in forms:
+        try:
+            return await _frames_in(service, request, handle, indices, form)
+        except NoCodec:  # these very pixels cannot be had in that syntax
+            if form is forms[-1]:
+                raise
+    raise AssertionError("there is always a form")
+
+
+async def _frames_in(
+    service: Service, request: Request, handle: Handle, indices: tuple[int, ...], form: Form
+) -> Response:
+    stored = handle.location.transfer_syntax_uid
+    numbers = request.path_params["frames"] if len(indices) <= 8 else hash_of(indices)
+    etag = f'"{handle.etag}-{numbers}-{form.transfer_syntax_uid}"'
+    if form.multipart and len(indices) == 1:
+        etag = f'{etag[:-1]}-m"'
     if (unchanged := not_modified(request, etag, BINARY_HEADERS)) is not None:
         return unchanged
     async with while_there(request.receive) if form.recoded else nullcontext():
@@ -79,7 +99,7 @@ async def frames(service: Service, request: Request) -> Response:
     part_type = part_type_of(form, stored)
     if not form.multipart:
         return ranged(request, first, {**BINARY_HEADERS, "Content-Type": part_type}, etag)
-    boundary = new_boundary()
+    boundary = steady_boundary(etag)
     headers = {
         **BINARY_HEADERS,
         "Content-Type": content_type(boundary, form.media_type),
@@ -88,7 +108,7 @@ async def frames(service: Service, request: Request) -> Response:
     head = part_head(boundary, {"Content-Type": part_type})
     end = PART_TAIL + closing(boundary)
     if len(indices) == 1:
-        return Pieces((head, first, end), headers)
+        return _ranged_pieces(request, (head, first, end), headers, etag)
     _all_there(service, handle, indices)
 
     async def chunks() -> AsyncIterator[Chunk]:
@@ -100,6 +120,14 @@ async def frames(service: Service, request: Request) -> Response:
         yield end
 
     return Stream(chunks, headers)
+
+
+def _ranged_pieces(
+    request: Request, pieces: tuple[bytes, ...], headers: dict[str, str], etag: str
+) -> Response:
+    if "range" in request.headers:
+        return ranged(request, b"".join(pieces), headers, etag)
+    return Pieces(pieces, {**headers, "Accept-Ranges": "bytes"})
 
 
 def hash_of(indices: tuple[int, ...]) -> str:
@@ -123,14 +151,16 @@ def _all_there(service: Service, handle: Handle, indices: tuple[int, ...]) -> No
 
 
 @lru_cache(maxsize=4096)
-def _frame_form(accept: str, stored: str, one: bool) -> Form:
-    """The best form that can be made; raises a 406 Problem when there is none."""
-    for form in negotiate.frame_forms(accept, stored):
-        if not form.multipart and not one:
-            continue
-        target = form.transfer_syntax_uid
-        if target == AS_STORED or can_transcode(stored, target):
-            return form
+def _frame_forms(accept: str, stored: str, one: bool) -> tuple[Form, ...]:
+    """The forms that can be made, best first; raises a 406 Problem when there is none."""
+    found = tuple(
+        form
+        for form in negotiate.frame_forms(accept, stored)
+        if (form.multipart or one)
+        and (not form.recoded or can_transcode(stored, form.transfer_syntax_uid))
+    )
+    if found:
+        return found
     packaging = "multipart/related; type"
     raise not_acceptable(
         [
@@ -274,7 +304,7 @@ async def _compressed_pixels(service: Service, request: Request, handle: Handle)
             for offset, length in table.ranges(index)
         ]
         return await _file_ranges(service, request, handle, pieces, stored_type, stored_type, etag)
-    form = _frame_form(accept, stored, True)
+    form = _frame_forms(accept, stored, True)[0]
     etag = f'"{handle.etag}-pixels-{form.multipart}-{form.transfer_syntax_uid}"'
     if (unchanged := not_modified(request, etag, BINARY_HEADERS)) is not None:
         return unchanged

@@ -7,6 +7,7 @@ only the bytes that could begin one are kept for the next chunk.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Mapping
@@ -194,6 +195,14 @@ def _parse_headers(block: bytes) -> dict[str, str]:
 def new_boundary() -> str:
     """A boundary that no body contains by chance."""
     return f"filmroom-{secrets.token_hex(16)}"
+
+
+def steady_boundary(etag: str) -> str:
+    """The same boundary for the same content, so that byte ranges of several answers fit.
+
+    etag: made from a digest of the content, which therefore cannot contain this.
+    """
+    return f"filmroom-{hashlib.sha256(etag.encode()).hexdigest()[:32]}"
 
 
 def part_head(boundary: str, headers: Mapping[str, str]) -> bytes:

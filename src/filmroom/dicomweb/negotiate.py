@@ -287,6 +287,9 @@ def _frame_candidates(media_range: MediaRange, stored: str) -> Iterable[Form]:
             yield Form(multipart, stored_type)  # better compressed than not at all
     elif covers(content, stored_type) and not native and syntax in ("", AS_STORED, stored):
         yield Form(multipart, stored_type)
+    elif content == "image/*":
+        target = DEFAULT_SYNTAX["image/jpeg"] if syntax in ("", AS_STORED) else syntax
+        yield Form(multipart, media_type_of(target), target)
     elif content in DEFAULT_SYNTAX:
         target = DEFAULT_SYNTAX[content] if syntax in ("", AS_STORED) else syntax
         if media_type_of(target) == content:

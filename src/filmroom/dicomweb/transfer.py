@@ -49,7 +49,7 @@ async def instance_chunks(service: Service, handle: Handle, wanted: str) -> Asyn
     """A Part 10 file in another transfer syntax, frame by frame."""
     yield part10.meta_header(
         sop_class_uid=handle.sop_class_uid,
-        sop_instance_uid=handle.sop_instance_uid,
+        sop_instance_uid=convert.instance_uid_as(handle, wanted),
         transfer_syntax_uid=wanted,
     )
     pieces = convert.data_set_as(service.archive.retriever, service.pool, handle, wanted)

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TypeVar
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from filmroom.archive.convert import instance_uid_as
 from filmroom.archive.errors import NotHeld, Unsupported
 from filmroom.archive.records import Handle, Selection
 from filmroom.archive.selected import Few, Selected, Sound
@@ -55,6 +57,7 @@ from filmroom.dicomweb.service import (
 )
 from filmroom.dicomweb.transfer import instance_chunks, target_for, target_of
 from filmroom.http import accepts_gzip
+from filmroom.pixel.errors import NoCodec
 
 INSTANCE_OFFERS = (
     'multipart/related; type="application/dicom"; transfer-syntax=*',
@@ -66,6 +69,7 @@ METADATA_OFFERS = (JSON, "application/json", f'multipart/related; type="{XML}"')
 LEFT_OUT_NAME = "NOT-COMPLETE.txt"
 LEFT_OUT = "Not in this archive, because the stored files are damaged:"
 
+P = TypeVar("P", bound=Part)
 FIRST_CHUNKS = 4  # part head, File Meta Information, header, first frame
 
 
@@ -76,6 +80,7 @@ class Plan:
     selected: Selected
     form: Form
     left_out: Sequence[str]  # those whose stored files are damaged
+    strict: bool = True  # no other transfer syntax will do
 
     async def items(self) -> AsyncGenerator[tuple[Handle, str], None]:
         """(instance, its transfer syntax on the way out, `*` for as it lies), in order."""
@@ -101,11 +106,15 @@ async def instances(service: Service, request: Request) -> Response:
     damaged = selected.damaged
     if damaged:
         selected = Sound(selected)
+    refused: NoCodec | None = None
     for form in forms:
         if all(target_for(*kind, form) is not None for kind in kinds):
-            plan = Plan(selected, form, damaged)
-            return await _send(service, request, plan, sop or series or study)
-    raise not_acceptable(SINGLE_OFFERS if sop else INSTANCE_OFFERS)
+            plan = Plan(selected, form, damaged, strict=sop is not None)
+            try:
+                return await _send(service, request, plan, sop or series or study)
+            except NoCodec as error:  # these very pixels cannot be had in that syntax
+                refused = error
+    raise refused or not_acceptable(SINGLE_OFFERS if sop else INSTANCE_OFFERS)
 
 
 async def _selected(
@@ -144,7 +153,8 @@ async def _entries(
 ) -> AsyncGenerator[tuple[str, AsyncIterator[Chunk]], None]:
     async with aclosing(plan.items()) as items:
         async for handle, target in items:
-            yield entry_name(handle), _file(service, handle, target)
+            _, recoded = await _possible(service, handle, target, plan.strict)
+            yield entry_name(handle), recoded or _file(service, handle, AS_STORED)
     if plan.left_out:  # whoever opens the archive did not see the header
         yield LEFT_OUT_NAME, _left_out(plan.left_out)
 
@@ -176,7 +186,7 @@ async def single_file(service: Service, request: Request, handle: Handle, target
     headers = {
         **BINARY_HEADERS,
         "Content-Type": _part_type(handle, target),
-        "Content-Disposition": _attachment(f"{handle.sop_instance_uid}.dcm"),
+        "Content-Disposition": _attachment(f"{instance_uid_as(handle, target)}.dcm"),
         "ETag": etag,
     }
     unchanged = not_modified(request, etag, headers)
@@ -223,6 +233,38 @@ async def _sent(service: Service, request: Request, handle: Handle) -> AsyncGene
         yield FilePiece(file, 0, handle.location.size_bytes)
 
 
+async def _possible(
+    service: Service, handle: Handle, target: str, strict: bool
+) -> tuple[str, AsyncGenerator[Chunk, None] | None]:
+    """The syntax that an instance really is sent in, and its file; None for as it lies.
+
+    One of many whose pixels cannot be had in the syntax asked for goes uncompressed, or else as
+    it lies: its part says so. That is better than to break off. Strict: raises NoCodec.
+    """
+    for wanted in (target,) if strict else (target, EXPLICIT_VR_LE):
+        if wanted == AS_STORED:
+            break
+        chunks = instance_chunks(service, handle, wanted)
+        try:
+            return wanted, _again(await _beginning(chunks), chunks)
+        except NoCodec:
+            if strict:
+                raise
+    return AS_STORED, None
+
+
+async def _beginning(chunks: AsyncIterator[P]) -> list[P]:
+    return [chunk async for chunk in _take(chunks, FIRST_CHUNKS)]
+
+
+async def _again(first: list[P], rest: AsyncIterator[P]) -> AsyncGenerator[P, None]:
+    for chunk in first:
+        yield chunk
+    first.clear()
+    async for chunk in rest:
+        yield chunk
+
+
 async def _stream(
     request: Request,
     chunks: AsyncIterator[Part],
@@ -230,20 +272,14 @@ async def _stream(
     length: int | None = None,
 ) -> Response:
     """A stream whose beginning is made already: what cannot be made fails in time."""
-    count = 0 if request.method == "HEAD" else FIRST_CHUNKS
-    async with while_there(request.receive):
-        first = [chunk async for chunk in _take(chunks, count)]
-
-    async def again() -> AsyncIterator[Part]:
-        for chunk in first:
-            yield chunk
-        async for chunk in chunks:
-            yield chunk
-
-    return Stream(again, headers, length=length)
+    first: list[Part] = []
+    if request.method != "HEAD":
+        async with while_there(request.receive):
+            first = await _beginning(chunks)
+    return Stream(lambda: _again(first, chunks), headers, length=length)
 
 
-async def _take(chunks: AsyncIterator[Part], count: int) -> AsyncIterator[Part]:
+async def _take(chunks: AsyncIterator[P], count: int) -> AsyncIterator[P]:
     """The first ones; a piece of a file is the last, for its file is closed behind it."""
     for _ in range(count):
         try:
@@ -291,12 +327,9 @@ async def _multipart(service: Service, request: Request, plan: Plan) -> Response
         before = b""
         async with aclosing(plan.items()) as items:
             async for handle, target in items:
-                yield before + head_of(handle, target)
-                is_sent = target == AS_STORED
-                parts = (
-                    _sent(service, request, handle) if is_sent else _file(service, handle, target)
-                )
-                async with aclosing(parts):
+                possible, recoded = await _possible(service, handle, target, plan.strict)
+                yield before + head_of(handle, possible)
+                async with aclosing(recoded or _sent(service, request, handle)) as parts:
                     async for part in parts:
                         yield part
                 before = PART_TAIL
@@ -399,7 +432,13 @@ async def _uri_dicom(
         raise bad_request("transferSyntax is not a valid UID")
     default = Form(False, DICOM, EXPLICIT_VR_LE, by_default=True)
     asked = Form(False, DICOM, wanted) if wanted else default
-    target = target_of(handle, asked) or target_of(handle, default)
+    if (target := target_of(handle, asked)) is not None:
+        try:
+            return await single_file(service, request, handle, target)
+        except NoCodec:  # these very pixels: then in the default
+            if target == EXPLICIT_VR_LE:
+                raise
+    target = target_of(handle, default)
     if target is None:
         raise Unsupported("the instance cannot be given in that transfer syntax")
     return await single_file(service, request, handle, target)

@@ -3,6 +3,7 @@
 A data set is taken as its header (everything before the pixel data) and its frames, so
 that it can be written out while it is read: only one frame is ever held. What the new
 coding makes untrue in the header is put right; nothing else changes (PS3.5 8.2, PS3.3 C.7.6.3).
+A lossy copy says so, see `derived`; how far it was compressed must be known beforehand.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import asyncio
 import struct
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from filmroom.dicom.elements import (
     DataSet,
+    Element,
     get_numbers,
     get_text,
     put_numbers,
@@ -24,18 +26,30 @@ from filmroom.dicom.elements import (
     write_data_set,
 )
 from filmroom.dicom.errors import Malformed
+from filmroom.pixel import derived, native
 from filmroom.pixel import syntaxes as ts
-from filmroom.pixel.codecs import can_decode, can_encode, decode, encode_frame, encoded_photometric
-from filmroom.pixel.errors import NoCodec, Undecodable
+from filmroom.pixel.codecs import (
+    can_decode,
+    can_encode,
+    decode,
+    encode_frame,
+    encoded_photometric,
+    rewrap,
+)
+from filmroom.pixel.color import to_rgb
+from filmroom.pixel.derived import keeps_samples_coded, serves_as
+from filmroom.pixel.errors import NoCodec, PixelError, Undecodable
+from filmroom.pixel.numeric import np
 from filmroom.pixel.shape import FLOAT_BITS, ImageShape
 from filmroom.pixel.workers import Workers
 
 SAMPLES, PHOTOMETRIC, PLANAR = 0x00280002, 0x00280004, 0x00280006
 FRAMES, ROWS, COLUMNS = 0x00280008, 0x00280010, 0x00280011
 ALLOCATED, STORED, HIGH_BIT, REPRESENTATION = 0x00280100, 0x00280101, 0x00280102, 0x00280103
-LOSSY, LOSSY_METHOD = 0x00282110, 0x00282114
 FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
 OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
+ICON = 0x00880200
+ITEM_HEADER = 8  # bytes
 ITEM, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 UNDEFINED = 0xFFFFFFFF
 LONGEST_VALUE = 0xFFFFFFFE
@@ -50,7 +64,8 @@ class Plan:
 
     as_it_lies: both ends are native little endian, and the new one is not deflated; the pixel
     data value is to be copied in pieces of any size instead of being transcoded by frame.
-    value_bytes: of native pixel data.
+    value_bytes: of native pixel data. as_rgb: the colours of a JPEG are turned into RGB, which
+    every IOD allows, as YBR_FULL they do not; a JPEG has lost more than that rounding.
     """
 
     head: bytes
@@ -61,6 +76,7 @@ class Plan:
     frames: int
     as_it_lies: bool
     value_bytes: int
+    as_rgb: bool
 
     @property
     def size_bytes(self) -> int | None:
@@ -70,15 +86,10 @@ class Plan:
         value = self.value_bytes
         return len(self.head) + value + value % 2 + len(self.tail)
 
-    def frame(self, coded: bytes, frame_index: int) -> bytes:
-        """Transcode one frame as stored; the slow part, meant for a worker."""
-        return transcode_frame(
-            coded,
-            self.from_syntax,
-            self.to_syntax,
-            self.shape,
-            bit_offset=bit_offset(self.shape, self.from_syntax, frame_index),
-        )
+    @property
+    def joined(self) -> bool:
+        """Frames of the new data set begin inside a byte: see `Joiner` (PS3.5 8.1.1)."""
+        return self.to_syntax in ts.NATIVE and self.shape.native_bits % 8 != 0
 
     def wrap(self, frame: bytes) -> bytes:
         """A transcoded frame as it stands in the pixel data: an item, or just its bytes."""
@@ -86,6 +97,30 @@ class Plan:
             return frame
         padded = frame + b"\0" * (len(frame) % 2)
         return ITEM + struct.pack("<I", len(padded)) + padded
+
+
+class Joiner:
+    """1-bit frames, each made with its bits in place, to one value without gaps."""
+
+    def __init__(self, planned: Plan) -> None:
+        self._shape, self._syntax = planned.shape, planned.to_syntax
+        self._begun = 0  # the last byte, not yet full
+        self._frames = 0
+
+    def join(self, frame: bytes) -> bytes:
+        """The bytes that the next frame makes complete."""
+        lead = bit_offset(self._shape, self._syntax, self._frames)
+        self._frames += 1
+        made = bytearray(frame)
+        if lead:
+            made[0] |= self._begun
+        if (lead + self._shape.native_bits) % 8:
+            self._begun = made.pop()
+        return bytes(made)
+
+    def rest(self) -> bytes:
+        """The last byte, if it never became full."""
+        return bytes([self._begun]) if self._frames * self._shape.native_bits % 8 else b""
 
 
 def shape_of(header: DataSet, *, floating: bool = False, pixel_vr: str = "OW") -> ImageShape:
@@ -126,22 +161,39 @@ def bit_offset(shape: ImageShape, transfer_syntax_uid: str, frame_index: int) ->
 
 
 def transcode_frame(
-    coded: bytes, from_syntax: str, to_syntax: str, shape: ImageShape, *, bit_offset: int = 0
+    coded: bytes,
+    from_syntax: str,
+    to_syntax: str,
+    shape: ImageShape,
+    *,
+    bit_offset: int = 0,
+    lead_bits: int = 0,
+    as_rgb: bool = False,
 ) -> bytes:
     """One frame in another transfer syntax, not padded. `shape` is as the data set says it.
 
-    Lossless, except to JPEG Baseline. Raises the PixelError family.
+    Lossless, unless `derived.loses`. lead_bits: put so many zero bits before native 1-bit
+    pixels, to be joined to others. as_rgb: see `Plan`. Raises the PixelError family.
     """
-    if from_syntax == to_syntax and from_syntax not in ts.NATIVE:
+    if serves_as(from_syntax, to_syntax):
         return coded
+    if keeps_samples_coded(from_syntax, to_syntax):
+        return rewrap(coded, from_syntax, to_syntax)
     array, photometric = decode(coded, from_syntax, shape, bit_offset=bit_offset)
+    if as_rgb and photometric == "YBR_FULL":
+        array, photometric = to_rgb(array, photometric, shape), "RGB"
+    if lead_bits:
+        return native.pack_bits([np.zeros(lead_bits, np.uint8), array])
     decoded = replace(shape, photometric=photometric, planar=0, high_bit=None)
-    return encode_frame(array, to_syntax, decoded)
+    loss = derived.LOSSES.get(to_syntax)
+    return encode_frame(array, to_syntax, decoded, loss=loss)
 
 
 def can_transcode(from_syntax: str, to_syntax: str) -> bool:
     """Whether frames of one syntax can be written in the other at all."""
-    return can_decode(from_syntax) and can_encode(to_syntax)
+    if keeps_samples_coded(from_syntax, to_syntax):
+        return True
+    return can_decode(from_syntax) and (can_encode(to_syntax) or to_syntax in derived.LOSSES)
 
 
 def rewrite(data_set: bytes, from_syntax: str, to_syntax: str) -> bytes:
@@ -164,21 +216,32 @@ def plan(
     pixel_vr: str = "OW",
     floating: bool = False,
     value_bytes: int | None = None,
+    stored_bytes: int | None = None,
+    coded: Sequence[int] | None = None,
 ) -> Plan:
     """Prepare to write a data set with pixel data in another transfer syntax.
 
     header: the data set before its pixel data, inflated. frames: how many there are.
     first_frame: decides what colours the decoded frames have, where the header may lie
     (JPEG, JPEG 2000). trailer: what follows the pixel data. value_bytes: how long the stored
-    pixel data value is, to copy it `as_it_lies`. Raises NoCodec or Undecodable.
+    pixel data value is, to copy it `as_it_lies`. stored_bytes: of all frames as stored and
+    compressed. coded: bytes of each frame in the new syntax, where those are known: they must
+    be for a lossy copy. Raises NoCodec or Undecodable.
     """
     if not can_transcode(from_syntax, to_syntax):
         raise NoCodec(f"transfer syntax {from_syntax} cannot become {to_syntax}")
     data_set = _read(header, from_syntax)
     shape = shape_of(data_set, floating=floating, pixel_vr=pixel_vr)
     as_it_lies = from_syntax in LITTLE_ENDIAN and to_syntax in (ts.IMPLICIT_LE, ts.EXPLICIT_LE)
-    if not as_it_lies:
-        _put_right(data_set, from_syntax, to_syntax, shape, first_frame)
+    if shape.bits_allocated == 1 and from_syntax == ts.EXPLICIT_BE and pixel_vr == "OW":
+        raise NoCodec("1-bit pixels in big endian words are not turned")
+    kept = as_it_lies or keeps_samples_coded(from_syntax, to_syntax)
+    as_rgb = not kept and _as_rgb(from_syntax, to_syntax, shape)
+    if not kept:
+        _put_right(data_set, from_syntax, to_syntax, shape, first_frame, as_rgb)
+        _put_losses(data_set, from_syntax, to_syntax, shape, frames, stored_bytes, coded)
+    if from_syntax not in ts.NATIVE and not kept:
+        _open_icons(data_set, from_syntax)
     for tag in OFFSET_TABLES:
         data_set.pop(tag, None)
     after = _read(trailer, from_syntax) if trailer else {}
@@ -187,11 +250,11 @@ def plan(
         tail = SEQUENCE_END + tail
     if value_bytes is None or not as_it_lies:
         value_bytes = _native_bytes(shape, frames, as_it_lies)
-    joinable = as_it_lies or shape.bits_allocated > 1 or frames == 1 or shape.native_bits % 8 == 0
-    if to_syntax in ts.NATIVE and not joinable:
-        raise NoCodec("1-bit frames that end inside a byte are not joined")
     head = _write(data_set, to_syntax) + _pixel_header(shape, value_bytes, to_syntax)
-    return Plan(head, tail, from_syntax, to_syntax, shape, frames, as_it_lies, value_bytes)
+    if to_syntax not in ts.NATIVE:
+        # The place of the only frame is known; of several only with their lengths.
+        head += _offset_table([0] if frames == 1 else coded or ())
+    return Plan(head, tail, from_syntax, to_syntax, shape, frames, as_it_lies, value_bytes, as_rgb)
 
 
 async def stream_data_set(
@@ -203,6 +266,7 @@ async def stream_data_set(
     """
     deflate = deflater(planned.to_syntax)
     yield deflate(planned.head)
+    joiner = Joiner(planned) if planned.joined else None
     ahead: deque[asyncio.Task[bytes]] = deque()
     written = 0
     try:
@@ -210,13 +274,16 @@ async def stream_data_set(
             if index < planned.frames:
                 ahead.append(asyncio.ensure_future(_in_pool(pool, planned, frame_at, index)))
             if index >= IN_FLIGHT - 1 and ahead:
-                piece = planned.wrap(await ahead.popleft())
+                frame = await ahead.popleft()
+                piece = joiner.join(frame) if joiner is not None else planned.wrap(frame)
                 written += len(piece)
                 yield deflate(piece)
     finally:
         for task in ahead:
             task.cancel()
-    yield deflate(b"\0" * (written % 2)) + deflate(planned.tail) + deflate(None)
+    rest = joiner.rest() if joiner is not None else b""
+    padding = b"\0" * ((written + len(rest)) % 2)
+    yield deflate(rest + padding) + deflate(planned.tail) + deflate(None)
 
 
 async def _in_pool(
@@ -229,6 +296,8 @@ async def _in_pool(
         planned.to_syntax,
         planned.shape,
         bit_offset=bit_offset(planned.shape, planned.from_syntax, index),
+        lead_bits=bit_offset(planned.shape, planned.to_syntax, index),
+        as_rgb=planned.as_rgb,
     )
 
 
@@ -263,37 +332,107 @@ def deflater(syntax: str) -> Callable[[bytes | None], bytes]:
     return deflate
 
 
+def _as_rgb(from_syntax: str, to_syntax: str, shape: ImageShape) -> bool:
+    return (
+        from_syntax in ts.JPEG_DCT
+        and to_syntax not in derived.LOSSES
+        and (shape.samples, shape.bits_allocated) == (3, 8)
+    )
+
+
 def _put_right(
-    data_set: DataSet, from_syntax: str, to_syntax: str, shape: ImageShape, first: bytes | None
+    data_set: DataSet,
+    from_syntax: str,
+    to_syntax: str,
+    shape: ImageShape,
+    first: bytes | None,
+    as_rgb: bool = False,
 ) -> None:
     """Change what the new coding makes untrue."""
     decoded = shape.photometric.replace("_422", "") if shape.samples > 1 else shape.photometric
     if first is not None and shape.samples > 1:
         decoded = decode(first, from_syntax, shape).photometric
-    put_text(data_set, PHOTOMETRIC, encoded_photometric(to_syntax, decoded), "CS")
+    if as_rgb and decoded == "YBR_FULL":
+        decoded = "RGB"
+    loss = derived.LOSSES.get(to_syntax)
+    coded = encoded_photometric(to_syntax, decoded, loss)
+    if to_syntax in ts.JPEG_DCT and coded == "YBR_FULL":
+        coded = "YBR_FULL_422"  # so called whatever the sampling is: the codestream tells
+    put_text(data_set, PHOTOMETRIC, coded, "CS")
     if shape.samples > 1:
         put_numbers(data_set, PLANAR, 0, vr="US")
     if not shape.floating and shape.bits_allocated > 1:
         put_numbers(data_set, STORED, shape.bits, vr="US")
         put_numbers(data_set, HIGH_BIT, shape.bits - 1, vr="US")
-    if from_syntax in ts.JPEG_DCT or to_syntax == ts.JPEG_BASELINE:
-        put_text(data_set, LOSSY, "01", "CS")
-        if not get_text(data_set, LOSSY_METHOD):
-            put_text(data_set, LOSSY_METHOD, "ISO_10918_1", "CS")
-    elif from_syntax in ts.MAY_BE_LOSSY and not get_text(data_set, LOSSY):
-        put_text(data_set, LOSSY, "01", "CS")
+
+
+def _put_losses(
+    data_set: DataSet,
+    from_syntax: str,
+    to_syntax: str,
+    shape: ImageShape,
+    frames: int,
+    stored_bytes: int | None,
+    coded: Sequence[int] | None,
+) -> None:
+    """Say what the stored coding has lost, and what the new one loses."""
+    whole = shape.native_bits * frames / 8
+    derived.put_earlier_loss(data_set, from_syntax, whole / stored_bytes if stored_bytes else None)
+    if not derived.loses(from_syntax, to_syntax):
+        return
+    if not coded or not sum(coded):
+        raise NoCodec("how far a lossy copy is compressed must be known beforehand")
+    derived.put_loss(data_set, from_syntax, to_syntax, whole / sum(coded))
+
+
+def _open_icons(data_set: DataSet, syntax: str) -> None:
+    """Icons that are coded as the frames are: uncompressed, or else left behind."""
+    icons = data_set.get(ICON)
+    for icon in icons.items if icons is not None else ():
+        pixels = icon.get(PIXELS)
+        if pixels is None or not pixels.encapsulated:
+            continue
+        try:
+            shape = shape_of(icon)
+            opened = transcode_frame(_fragments(pixels.raw), syntax, ts.EXPLICIT_LE, shape)
+            _put_right(icon, syntax, ts.EXPLICIT_LE, shape, None)
+            icon[PIXELS] = Element(PIXELS, "OB" if shape.bits_allocated <= 8 else "OW", opened)
+        except PixelError:  # the image is worth more than its icon
+            data_set.pop(ICON, None)
+            return
+
+
+def _fragments(value: bytes) -> bytes:
+    """All fragments of an encapsulated value but the first item, which is the offset table."""
+    found, at = [], 0
+    while at + ITEM_HEADER <= len(value):
+        (length,) = struct.unpack_from("<I", value, at + 4)
+        found.append(value[at + ITEM_HEADER : at + ITEM_HEADER + length])
+        at += ITEM_HEADER + length
+    return b"".join(found[1:])
 
 
 def _native_bytes(shape: ImageShape, frames: int, as_it_lies: bool) -> int:
     if as_it_lies:
         return (shape.native_bits * frames + 7) // 8
     if shape.bits_allocated == 1:
-        return (shape.rows * shape.columns + 7) // 8 * frames
+        return (shape.native_bits * frames + 7) // 8
     return shape.decoded_bytes * frames
 
 
+def _offset_table(lengths: Sequence[int]) -> bytes:
+    """The Basic Offset Table of frames of these lengths; empty when they are not known (A.4)."""
+    offsets, at = [], 0
+    for length in lengths:
+        offsets.append(at)
+        at += ITEM_HEADER + length + length % 2
+    if at > UNDEFINED:
+        offsets = []
+    return ITEM + struct.pack(f"<I{len(offsets)}I", 4 * len(offsets), *offsets)
+
+
 def _pixel_header(shape: ImageShape, value_bytes: int, syntax: str) -> bytes:
-    """The pixel data element up to its first frame, with an empty Basic Offset Table."""
+    """The pixel data element up to its value."""
     tag, vr = PIXELS, "OB" if shape.bits_allocated <= 8 or syntax not in ts.NATIVE else "OW"
     if shape.floating:
         tag, vr = (FLOAT_PIXELS, "OF") if shape.bits_allocated == 32 else (DOUBLE_PIXELS, "OD")
@@ -302,5 +441,4 @@ def _pixel_header(shape: ImageShape, value_bytes: int, syntax: str) -> bytes:
         raise NoCodec("uncompressed, the pixel data is too long for one data element")
     if syntax == ts.IMPLICIT_LE:
         return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length)
-    start = struct.pack("<HH2s2xI", tag >> 16, tag & 0xFFFF, vr.encode(), length)
-    return start if syntax in ts.NATIVE else start + ITEM + b"\0\0\0\0"
+    return struct.pack("<HH2s2xI", tag >> 16, tag & 0xFFFF, vr.encode(), length)

@@ -176,7 +176,8 @@ class Retrieval:
         cancelled = self.exchange.cancelled and counts.remaining > 0
         status = outcomes.CANCELLED if cancelled else counts.final_status
         failed = failed_list(counts.failed_uids, self.exchange.context.transfer_syntax)
-        await self.exchange.respond(self._response(status, outcomes.comment(comment)), failed)
+        comment = outcomes.comment(comment or counts.reason)
+        await self.exchange.respond(self._response(status, comment), failed)
 
     def _response(self, status: int, comment: str = "", offending: tuple[int, ...] = ()) -> Any:
         counts = self.counts

@@ -1,7 +1,8 @@
 """What C-MOVE and C-GET share: counts, the choice of a context, files opened ahead (PS3.4 C.4.2).
 
 An instance leaves as it is stored whenever the receiver takes its transfer syntax; only
-when that was refused is it transcoded to one that was taken. Files are read with ranged
+when that was refused is it transcoded to one that was taken, and never to one that loses
+something: a receiver that takes nothing else does not get it. Files are read with ranged
 reads as the wire asks for them: one in flight, the next one already open.
 """
 
@@ -22,7 +23,7 @@ from filmroom.archive.retrieve import OpenFile
 from filmroom.archive.stores import Staged
 from filmroom.dicom import uids
 from filmroom.dimse.negotiation import PresentationContext
-from filmroom.pixel.errors import PixelError
+from filmroom.pixel.errors import NoCodec, PixelError
 from filmroom.services import outcomes
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,22 @@ FIRST_BYTES = 1024 * 1024  # of a file, at hand before it is sent
 SPOOLED_BYTES = 2 * 1024 * 1024  # of a transcoded data set kept in memory
 FAILED_UIDS = 10_000  # listed at the end; further ones are only counted
 FALLBACK_SYNTAXES = (uids.EXPLICIT_VR_LE, uids.IMPLICIT_VR_LE)
+# What else an instance may be recoded to, when a receiver takes no plain syntax; all lossless.
+LOSSLESS_SYNTAXES = (
+    *FALLBACK_SYNTAXES,
+    uids.DEFLATED_EXPLICIT_VR_LE,
+    uids.JPEG_LS_LOSSLESS,
+    uids.JPEG_LOSSLESS_SV1,
+    uids.JPEG_LOSSLESS,
+    uids.JPEG_2000_LOSSLESS,
+    uids.JPEG_2000,  # reversible
+    uids.HTJ2K_LOSSLESS,
+    uids.HTJ2K_LOSSLESS_RPCL,
+    uids.HTJ2K,  # reversible
+    uids.RLE_LOSSLESS,
+    uids.JPEG_XL_LOSSLESS,
+    uids.DEFLATED_IMAGE_FRAME,
+)
 MAX_CONTEXTS = 128  # in one association: odd IDs 1-255  PS3.8 9.3.2.2
 
 
@@ -107,6 +124,7 @@ class Counts:
     warning: int = 0
     failed_uids: list[str] = field(default_factory=list)
     stopped: str = ""  # why no more is to be prepared
+    reason: str = ""  # why the first that could not be made ready was not
 
     def note(self, handle: Handle, status: int) -> None:
         """Count one finished sub-operation by the status of its C-STORE-RSP."""
@@ -122,6 +140,7 @@ class Counts:
 
     def unprepared(self, handle: Handle, error: ArchiveError) -> None:
         """Count one that could not be made ready to be sent."""
+        self.reason = self.reason or error.message
         self.note(handle, outcomes.PROCESSING_FAILURE)
 
     def fail_rest(self) -> None:
@@ -256,23 +275,30 @@ class Contexts:
     def choose(self, kind: Kind) -> tuple[int, str]:
         """(context ID, transfer syntax): the stored one if it was accepted, else another.
 
-        Of others, native ones come first: those can be made of whatever can be decoded.
-        Raises Unsupported when the SOP class itself was not accepted.
+        Raises Unsupported as `choices` does.
+        """
+        return self.choices(kind)[0]
+
+    def choices(self, kind: Kind) -> list[tuple[int, str]]:
+        """All that may be tried, the best first: native ones, which whatever can be decoded
+        can become, before compressed ones. The stored syntax is the only choice if it is one.
+
+        Raises Unsupported when the SOP class was not accepted, or only in lossy syntaxes.
         """
         exact = self._exact.get(kind)
         if exact is not None:
-            return exact, kind[1]
+            return [(exact, kind[1])]
         others = self._others.get(kind[0])
         if not others:
             raise Unsupported("the receiver does not take this SOP class")
-        syntax, context_id = min(others, key=lambda other: _preference(other[0]))
-        return context_id, syntax
-
-
-def _preference(transfer_syntax_uid: str) -> int:
-    if transfer_syntax_uid in FALLBACK_SYNTAXES:
-        return FALLBACK_SYNTAXES.index(transfer_syntax_uid)
-    return len(FALLBACK_SYNTAXES)
+        ids = dict(reversed(others))  # of several contexts for one syntax the first
+        # A JPEG that was packed into JPEG XL comes out again as it was.
+        packed = kind[1] == uids.JPEG_XL_JPEG_RECOMPRESSION
+        best = (uids.JPEG_BASELINE, *LOSSLESS_SYNTAXES) if packed else LOSSLESS_SYNTAXES
+        found = [(ids[syntax], syntax) for syntax in best if syntax in ids]
+        if not found:
+            raise Unsupported("the receiver takes this SOP class in lossy syntaxes only")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +314,8 @@ async def prepare(
     handle: Handle, contexts: Contexts, files: Files, transcode: Transcode | None
 ) -> Prepared:
     """Open what is to be sent; raises ArchiveError when it cannot be."""
-    context_id, syntax = contexts.choose(kind_of(handle))
+    choices = contexts.choices(kind_of(handle))
+    context_id, syntax = choices[0]
     if syntax == handle.location.transfer_syntax_uid:
         source = FileSource(files.open(handle))
         try:
@@ -299,6 +326,14 @@ async def prepare(
         return Prepared(handle, context_id, source)
     if transcode is None:
         raise Unsupported("the receiver does not take the stored transfer syntax")
+    for context_id, syntax in choices[:-1]:
+        try:
+            spool = await spooled(transcode(handle, syntax), files.stage)
+            return Prepared(handle, context_id, spool)
+        except Unsupported as error:
+            if not isinstance(error.__cause__, NoCodec):
+                raise
+    context_id, syntax = choices[-1]
     return Prepared(handle, context_id, await spooled(transcode(handle, syntax), files.stage))
 
 

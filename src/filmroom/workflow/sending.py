@@ -50,6 +50,7 @@ class _Noting(Counts):
         if error.retry:
             self.stopped = error.message  # that is ours, and not this instance's
         else:
+            self.first_failure = self.first_failure or f"{handle.sop_instance_uid}: {error.message}"
             Counts.unprepared(self, handle, error)
 
 

@@ -15,12 +15,16 @@ from pydicom.uid import ImplicitVRLittleEndian as IMPLICIT
 from filmroom.archive import convert, inflated
 from filmroom.archive.access import SYSTEM
 from filmroom.archive.errors import ArchiveError, NotHeld, Unavailable
+from filmroom.archive.kept import Kept
 from filmroom.archive.records import Origin
 from filmroom.dicom import part10 as meta
-from filmroom.pixel.errors import TooLarge
+from filmroom.pixel.errors import NoCodec, TooLarge
 from instances import a_data_set, part10
 
 FRAME = 16 * 16 * 2
+JPEG_LS = "1.2.840.10008.1.2.4.80"
+HTJ2K = "1.2.840.10008.1.2.4.201"
+JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 
 
 class InlinePool:
@@ -31,6 +35,16 @@ class InlinePool:
 
     async def run(self, function, /, *args, **kwargs):
         self.longest = max([self.longest, *(len(a) for a in args if isinstance(a, bytes))])
+        return function(*args, **kwargs)
+
+
+class CountingPool(InlinePool):
+    """Counts what it did."""
+
+    calls = 0
+
+    async def run(self, function, /, *args, **kwargs):
+        self.calls += 1
         return function(*args, **kwargs)
 
 
@@ -154,6 +168,43 @@ async def test_the_header_is_read_once_for_all_frames_of_an_instance(room, monke
     assert len(reads) == 1
 
 
+async def test_a_frame_asked_for_again_is_not_made_again(room):
+    handle = await held(room, a_data_set(frames=3))
+    pool = CountingPool()
+    made = [
+        await convert.frame_as(room.retriever, pool, handle, index, JPEG_LS)
+        for index in (0, 0, 1, 0, 1)
+    ]
+    assert pool.calls == 2
+    assert made[0] == made[1] == made[3] != made[2] == made[4]
+    await convert.frame_as(room.retriever, pool, handle, 0, HTJ2K)
+    assert pool.calls == 3
+
+
+async def test_recoded_frames_take_no_more_room_than_they_may(room, monkeypatch):
+    monkeypatch.setattr(convert, "RECODED", Kept(2500))
+    handle = await held(room, a_data_set(frames=5))
+    pool = CountingPool()
+    for index in (0, 1, 2, 3, 4, 0):
+        await convert.frame_as(room.retriever, pool, handle, index, JPEG_LS)
+        assert convert.RECODED.size_bytes <= 2500
+    assert pool.calls == 6  # the first had to give way
+
+
+async def test_big_endian_bytes_are_not_taken_for_words(room):
+    for vr in ("OB", "OW"):
+        ds = a_data_set(BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=bytes(range(256)))
+        plain = ds.PixelData
+        if vr == "OW":
+            ds.PixelData = bytes(n ^ 1 for n in range(256))
+        ds["PixelData"].VR = vr
+        handle = await held(room, ds, BIG_ENDIAN)
+        if vr == "OW":  # pydicom writes the value as it is
+            assert room.retriever.frame(handle, 0)[:2] == b"\1\0"
+        frame = await convert.frame_as(room.retriever, InlinePool(), handle, 0, EXPLICIT)
+        assert frame == plain, vr
+
+
 # -- whole data sets -----------------------------------------------------------------------------
 
 
@@ -203,3 +254,48 @@ async def test_a_header_beyond_all_measure_is_not_rewritten(room, monkeypatch):
     handle = await held(room, a_data_set(PatientComments="x" * 2000))
     with pytest.raises(TooLarge):
         await converted(room, handle, IMPLICIT)
+
+
+# -- lossy copies --------------------------------------------------------------------------------
+
+
+def an_eight_bit_cine():
+    ramp = bytes((x * 3 + y * 5) % 256 for y in range(16) for x in range(16))
+    return a_data_set(
+        frames=9, BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=ramp * 9, seed=2
+    )
+
+
+async def test_a_lossy_copy_has_its_own_uid_and_leaves_nothing_behind(room):
+    ds = an_eight_bit_cine()
+    handle = await held(room, ds)
+    pieces = convert.data_set_as(room.retriever, InlinePool(), handle, JPEG_BASELINE)
+    made = [piece async for piece in pieces]
+    uid = convert.instance_uid_as(handle, JPEG_BASELINE)
+    head = meta.meta_header(
+        sop_class_uid=handle.sop_class_uid, sop_instance_uid=uid, transfer_syntax_uid=JPEG_BASELINE
+    )
+    back = pydicom.dcmread(io.BytesIO(head + b"".join(made)))
+    assert back.SOPInstanceUID == uid != ds.SOPInstanceUID
+    assert back.SourceImageSequence[0].ReferencedSOPInstanceUID == ds.SOPInstanceUID
+    assert back.NumberOfFrames == 9
+    assert len(made) == 11  # header, frames, end
+    frames = list(pydicom.encaps.generate_frames(back.PixelData, number_of_frames=9))
+    ratio = 9 * 256 / sum(len(each.removesuffix(b"\0")) for each in frames)
+    assert float(back.LossyImageCompressionRatio) == pytest.approx(ratio, rel=0.05)
+    assert len(pydicom.encaps.parse_basic_offsets(back.PixelData)) == 9
+    assert os.listdir(room.folder / "tmp") == []
+
+
+async def test_a_lossy_copy_that_is_given_up_leaves_nothing_behind(room):
+    handle = await held(room, an_eight_bit_cine())
+    pieces = convert.data_set_as(room.retriever, InlinePool(), handle, JPEG_BASELINE)
+    await anext(pieces)
+    await pieces.aclose()
+    assert os.listdir(room.folder / "tmp") == []
+
+
+async def test_frames_of_a_deflated_data_set_are_not_called_compressed(room):
+    handle = await held(room, a_data_set(frames=2), DEFLATED)
+    with pytest.raises(NoCodec, match="uncompressed only"):
+        await converted(room, handle, JPEG_LS)

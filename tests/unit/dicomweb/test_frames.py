@@ -10,12 +10,24 @@ import pytest
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import RLELossless
 
+from filmroom.pixel.codecs import decode_frame
+from filmroom.pixel.shape import ImageShape
 from instances import a_data_set, an_instance, part10
 
 OHIF = "multipart/related; type=application/octet-stream; transfer-syntax=*"
 STUDY = {"StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1"}
 PATH = "/studies/1.1/series/1.1.1/instances/1.1.1.1"
 SAMPLES = Path(pydicom.__file__).parent / "data" / "test_files"
+
+
+class CountingPool:
+    """Does its work where it is asked to, and counts it."""
+
+    calls = 0
+
+    async def run(self, function, /, *args, **kwargs):
+        self.calls += 1
+        return function(*args, **kwargs)
 
 
 @pytest.fixture
@@ -179,6 +191,81 @@ async def test_frames_of_a_document_are_not_found(room):
     await room.store(part10(ds))
     assert (await room.get(f"{PATH}/frames/1")).status_code == 404
     assert (await room.get(f"{PATH}/bulkdata/7FE00010")).status_code == 404
+
+
+# -- byte ranges and other syntaxes -------------------------------------
+RPCL = "1.2.840.10008.1.2.4.202"
+VIEWER_RPCL = f"multipart/related; type=application/octet-stream; transfer-syntax={RPCL}"
+
+
+@pytest.mark.parametrize("accept", [OHIF, VIEWER_RPCL, 'multipart/related; type="image/jphc"'])
+async def test_ranges_of_a_multipart_of_one_frame_fit_together(cine, accept):
+    headers = {"Accept": accept}
+    whole = await cine.get(f"{PATH}/frames/2", headers=headers)
+    assert whole.headers["accept-ranges"] == "bytes"
+    size = len(whole.content)
+    first = await cine.get(f"{PATH}/frames/2", headers={**headers, "Range": "bytes=0-199"})
+    rest = await cine.get(f"{PATH}/frames/2", headers={**headers, "Range": "bytes=200-"})
+    assert [r.status_code for r in (first, rest)] == [206, 206]
+    assert first.headers["content-range"] == f"bytes 0-199/{size}"
+    assert rest.headers["content-range"] == f"bytes 200-{size - 1}/{size}"
+    assert first.headers["content-type"] == rest.headers["content-type"]
+    assert first.headers["etag"] == rest.headers["etag"] == whole.headers["etag"]
+    assert first.content + rest.content == whole.content
+
+
+async def test_ranges_of_a_recoded_frame_are_coded_once(make_room):
+    pool = CountingPool()
+    room = make_room(pool=pool)
+    await room.store(part10(a_data_set(frames=5, SOPInstanceUID="1.1.1.1", seed=7, **STUDY)))
+    pool.calls = 0
+    got = b""
+    for begin, end in ((0, 99), (100, 199), (200, "")):
+        headers = {
+            "Accept": f"image/jphc; transfer-syntax={RPCL}",
+            "Range": f"bytes={begin}-{end}",
+        }
+        piece = await room.get(f"{PATH}/frames/4", headers=headers)
+        assert piece.status_code == 206
+        assert piece.headers["content-type"] == f"image/jphc; transfer-syntax={RPCL}"
+        got += piece.content
+    assert pool.calls == 1
+    assert len(got) == int(piece.headers["content-range"].rpartition("/")[2])
+    assert got[:4] == b"\xff\x4f\xff\x51"
+
+
+async def test_what_cannot_be_coded_comes_in_the_next_best_form(room, parts):
+    ds = a_data_set(
+        rows=4, columns=4, SOPInstanceUID="1.1.1.1", BitsAllocated=32, BitsStored=32, HighBit=31,
+        PixelData=bytes(range(64)), **STUDY,
+    )  # fmt: skip
+    await room.store(part10(ds))
+    wanted = "image/jls, application/octet-stream;q=0.5"
+    response = await room.get(f"{PATH}/frames/1", headers={"Accept": wanted})
+    assert response.content == ds.PixelData
+    refused = await room.get(f"{PATH}/frames/1", headers={"Accept": "image/jls"})
+    assert refused.status_code == 406
+    assert "up to 16 bits" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("image/jpeg", "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.70"),
+        ("image/jls", "image/jls; transfer-syntax=1.2.840.10008.1.2.4.80"),
+        ("image/jp2", "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.90"),
+        ("image/jphc", "image/jphc; transfer-syntax=1.2.840.10008.1.2.4.201"),
+        ("image/jxl", "image/jxl; transfer-syntax=1.2.840.10008.1.2.4.110"),
+        ("image/dicom-rle", "image/dicom-rle; transfer-syntax=1.2.840.10008.1.2.5"),
+        ("image/*", "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.70"),
+    ],
+)
+async def test_every_image_type_is_made_without_loss(cine, accept, media_type):
+    response = await cine.get(f"{PATH}/frames/3", headers={"Accept": accept})
+    assert response.headers["content-type"] == media_type
+    shape = ImageShape(16, 16, 1, 16, 12)
+    array = decode_frame(response.content, media_type.rpartition("=")[2], shape)
+    assert array.tobytes() == frame(cine.ds, 2)
 
 
 # -- bulk data ----------------------------------------------------------

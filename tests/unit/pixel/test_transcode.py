@@ -1,9 +1,6 @@
 """pixel.transcode: frames and whole data sets in other syntaxes, read back by pydicom."""
 
 import asyncio
-import io
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +9,8 @@ import pytest
 from pydicom.encaps import generate_frames
 
 from filmroom.pixel import syntaxes as ts
-from filmroom.pixel.codecs import decode
+from filmroom.pixel.codecs import Decoded, decode
+from filmroom.pixel.color import to_rgb
 from filmroom.pixel.errors import NoCodec, Undecodable
 from filmroom.pixel.pool import Pool
 from filmroom.pixel.shape import ImageShape
@@ -24,22 +22,9 @@ from filmroom.pixel.transcode import (
     stream_data_set,
     transcode_frame,
 )
+from recoded import read, taken_apart, written
 
 PACKAGED = Path(pydicom.__file__).parent / "data" / "test_files"
-
-
-def taken_apart(data_set: pydicom.FileDataset) -> tuple[bytes, list[bytes], str]:
-    """Header bytes, frames as stored, transfer syntax."""
-    syntax = data_set.file_meta.TransferSyntaxUID
-    frames = int(data_set.get("NumberOfFrames", 1) or 1)
-    coded = data_set.PixelData
-    if syntax.is_encapsulated:
-        parts = list(generate_frames(coded, number_of_frames=frames))
-    else:
-        size = len(coded) // frames
-        parts = [coded[at : at + size] for at in range(0, size * frames, size)]
-    header = pydicom.Dataset({e.tag: e for e in data_set if e.tag < 0x7FE00000})
-    return written(header, syntax), parts, str(syntax)
 
 
 def reading(frames):
@@ -69,33 +54,6 @@ def transcoded(header: bytes, frames: list[bytes], syntax: str, target: str) -> 
         return [piece async for piece in stream_data_set(Here(), planned, reading(frames))]
 
     return b"".join(asyncio.run(pieces()))
-
-
-def written(data_set: pydicom.Dataset, syntax: str) -> bytes:
-    out = pydicom.filebase.DicomBytesIO()
-    out.is_implicit_VR = syntax == ts.IMPLICIT_LE
-    out.is_little_endian = syntax != ts.EXPLICIT_BE
-    pydicom.filewriter.write_dataset(out, data_set)
-    return out.getvalue()
-
-
-def read(data_set: bytes, syntax: str) -> pydicom.Dataset:
-    if syntax == ts.DEFLATED_LE:
-        data_set = zlib.decompress(data_set, -15)
-    got = pydicom.dcmread(
-        io.BytesIO(
-            b"\0" * 128
-            + b"DICM"
-            + struct.pack("<HH2sHI", 2, 0, b"UL", 4, 8 + len(syntax) + len(syntax) % 2)
-            + struct.pack("<HH2sH", 2, 0x10, b"UI", len(syntax) + len(syntax) % 2)
-            + syntax.encode()
-            + b"\0" * (len(syntax) % 2)
-            + data_set
-        )
-    ) if syntax != ts.DEFLATED_LE else pydicom.filereader.read_dataset(
-        io.BytesIO(data_set), False, True
-    )  # fmt: skip
-    return got
 
 
 FILES = [
@@ -130,6 +88,9 @@ def test_a_data_set_in_another_syntax_has_the_same_pixels(name, target):
         first = next(generate_frames(got.PixelData, number_of_frames=len(frames)))
         assert got["PixelData"].VR == "OB"
     after = decode(first, target, after_shape)
+    if before.photometric == "YBR_FULL" and syntax in ts.JPEG_DCT:  # as every IOD allows it
+        shape = shape_of(_elements(header, syntax))
+        before = Decoded(to_rgb(before.array, "YBR_FULL", shape), "RGB")
     assert np.array_equal(after.array, before.array)
     assert after.photometric == before.photometric
 
@@ -223,3 +184,106 @@ async def test_a_stream_is_the_same_as_the_whole():
         whole = await asyncio.to_thread(transcoded, header, frames, syntax, target)
         assert b"".join(pieces) == whole
     pool.close()
+
+
+# -- one bit, offsets, icons ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "count"), [(5, 5, 7), (1, 3, 3), (4, 4, 3), (3, 1, 17)]
+)
+async def test_one_bit_frames_are_joined_without_gaps(rows, columns, count):
+    bits = np.random.default_rng(3).integers(0, 2, (count, rows * columns), dtype=np.uint8)
+    packed = [np.packbits(each, bitorder="little").tobytes() for each in bits]
+    shape = ImageShape(rows, columns, 1, 1, 1)
+    coded = [transcode_frame(frame, ts.EXPLICIT_LE, ts.DEFLATED_FRAME, shape) for frame in packed]
+    ds = pydicom.Dataset()
+    ds.Rows, ds.Columns, ds.SamplesPerPixel = rows, columns, 1
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 1, 1, 0, 0
+    ds.NumberOfFrames, ds.PhotometricInterpretation = count, "MONOCHROME2"
+    made = transcoded_async(written(ds, ts.EXPLICIT_LE), coded, ts.DEFLATED_FRAME, ts.EXPLICIT_LE)
+    got = read(await made, ts.EXPLICIT_LE)
+    assert len(got.PixelData) % 2 == 0
+    flat = np.unpackbits(np.frombuffer(got.PixelData, np.uint8), bitorder="little")
+    assert (flat[: bits.size] == bits.ravel()).all()
+    assert not flat[bits.size :].any()
+
+
+async def transcoded_async(header, frames, syntax, target):
+    planned = plan(header, syntax, target, frames=len(frames), first_frame=frames[0])
+    return b"".join([p async for p in stream_data_set(Here(), planned, reading(frames))])
+
+
+def test_the_only_frame_has_its_place_in_the_offset_table():
+    header, frames, syntax = taken_apart(pydicom.dcmread(PACKAGED / "CT_small.dcm"))
+    got = read(transcoded(header, frames, syntax, ts.JPEG_LS_LOSSLESS), ts.JPEG_LS_LOSSLESS)
+    assert pydicom.encaps.parse_basic_offsets(got.PixelData) == [0]
+    header, frames, syntax = taken_apart(pydicom.dcmread(PACKAGED / "SC_rgb_rle_2frame.dcm"))
+    got = read(transcoded(header, frames, syntax, ts.J2K_LOSSLESS), ts.J2K_LOSSLESS)
+    assert pydicom.encaps.parse_basic_offsets(got.PixelData) == []
+
+
+@pytest.mark.parametrize("target", [ts.EXPLICIT_LE, ts.IMPLICIT_LE, ts.J2K_LOSSLESS])
+def test_a_compressed_icon_is_opened(target):
+    source = pydicom.dcmread(PACKAGED / "MR_small_RLE.dcm")
+    _, frames, syntax = taken_apart(source)
+    pixels = np.arange(48, dtype=np.uint8)
+    shape = ImageShape(6, 8, 1, 8, 8)
+    icon = pydicom.Dataset()
+    icon.Rows, icon.Columns, icon.SamplesPerPixel = 6, 8, 1
+    icon.BitsAllocated, icon.BitsStored, icon.HighBit, icon.PixelRepresentation = 8, 8, 7, 0
+    icon.PhotometricInterpretation = "MONOCHROME2"
+    coded = transcode_frame(pixels.tobytes(), ts.EXPLICIT_LE, ts.RLE, shape)
+    icon.PixelData = pydicom.encaps.encapsulate([coded])
+    icon["PixelData"].VR = "OB"
+    icon["PixelData"].is_undefined_length = True
+    whole = pydicom.Dataset({e.tag: e for e in source if e.tag < 0x7FE00000})
+    whole.IconImageSequence = [icon]
+    got = read(transcoded(written(whole, syntax), frames, syntax, target), target)
+    opened = got.IconImageSequence[0]
+    assert opened.PixelData == pixels.tobytes()
+    icon.PixelData = pydicom.encaps.encapsulate([b"no RLE at all"])
+    icon["PixelData"].is_undefined_length = True
+    whole.IconImageSequence = [icon]
+    got = read(transcoded(written(whole, syntax), frames, syntax, target), target)
+    assert "IconImageSequence" not in got
+
+
+def test_one_bit_pixels_in_big_endian_words_are_not_guessed_at():
+    ds = pydicom.dcmread(PACKAGED / "CT_small.dcm")
+    ds.BitsAllocated = ds.BitsStored = 1
+    header = written(_header(ds), ts.EXPLICIT_BE)
+    with pytest.raises(NoCodec, match="big endian"):
+        plan(header, ts.EXPLICIT_BE, ts.EXPLICIT_LE, frames=1, pixel_vr="OW")
+    assert plan(header, ts.EXPLICIT_BE, ts.EXPLICIT_LE, frames=1, pixel_vr="OB").head
+
+
+@pytest.mark.parametrize("colour", ["RGB", "YBR_RCT"])
+def test_a_codestream_that_serves_as_another_syntax_is_not_touched(colour):
+    source = pydicom.dcmread(PACKAGED / "examples_rgb_color.dcm")
+    header, frames, syntax = taken_apart(source)
+    coded = transcode_frame(
+        frames[0], syntax, ts.HTJ2K_LOSSLESS_RPCL, shape_of(_elements(header, syntax))
+    )
+    whole = _header(source)
+    whole.PhotometricInterpretation = colour
+    made = transcoded(written(whole, ts.EXPLICIT_LE), [coded], ts.HTJ2K_LOSSLESS_RPCL, ts.HTJ2K)
+    got = read(made, ts.HTJ2K)
+    assert next(generate_frames(got.PixelData, number_of_frames=1)).startswith(coded)
+    assert got.PhotometricInterpretation == colour
+    assert "LossyImageCompression" not in got
+
+
+def test_a_jpeg_packed_into_jpeg_xl_comes_out_as_it_was():
+    source = pydicom.dcmread(PACKAGED / "SC_rgb_jpeg_dcmtk.dcm")
+    header, frames, syntax = taken_apart(source)
+    packed = transcoded(header, frames, syntax, ts.JPEG_XL_RECOMPRESSION)
+    assert len(packed) < len(header) + len(frames[0])
+    inside = read(packed, ts.JPEG_XL_RECOMPRESSION)
+    assert inside.PhotometricInterpretation == source.PhotometricInterpretation
+    ((*_, coded),) = [list(generate_frames(inside.PixelData, number_of_frames=1))]
+    header = written(_header(inside), ts.JPEG_XL_RECOMPRESSION)
+    out = read(transcoded(header, [coded], ts.JPEG_XL_RECOMPRESSION, syntax), syntax)
+    assert out.SOPInstanceUID == source.SOPInstanceUID
+    back = next(generate_frames(out.PixelData, number_of_frames=1))
+    assert frames[0].startswith(back.rstrip(b"\0"))
