@@ -39,7 +39,8 @@ class Resource:
     bodies: tuple[str, ...] = field(default=())  # media types of its POST
 
 
-IMAGES = ("image/jpeg", "image/png", "image/gif")
+# Without those that depend on what is stored, or on an extra: video/mp4, video/mpeg.
+IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 # The busiest first: routes are tried in order.
 RESOURCES: tuple[Resource, ...] = (
