@@ -27,6 +27,7 @@ from filmroom.archive.selected import Few, Selected
 from filmroom.dicom import dicomjson
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.frames import FrameTable
+from filmroom.dicom.uids import EXPLICIT_VR_BE
 from filmroom.dicomweb.answers import BINARY_HEADERS, REVALIDATE, Pieces
 from filmroom.dicomweb.chosen import images_of, representative, showable
 from filmroom.dicomweb.rendered_offers import negotiated
@@ -368,7 +369,16 @@ class Studio:
             raise Unsupported(
                 "the instance is no image; ask for application/dicom, or for its metadata"
             )
+        if handle.location.transfer_syntax_uid == EXPLICIT_VR_BE:
+            return {**attributes, "7FE00010": {"vr": self._pixel_vr(handle)}}
         return attributes
+
+    def _pixel_vr(self, handle: Handle) -> str:
+        """OB or OW: only the latter's bytes are swapped in big endian (PS3.5 8.1.1)."""
+        location = handle.location
+        with self._archive.retriever.open(handle) as file:
+            element = file.read(location.data_set_offset + location.header_bytes, 8)
+        return element[4:6].decode("latin-1")
 
 
 def _lying(handle: Handle, table: FrameTable, picture: Picture, index: int) -> Lying:

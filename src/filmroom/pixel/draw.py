@@ -79,14 +79,18 @@ Ink = int | Colour
 def _shape(draw: ImageDraw.ImageDraw, shape: Shape, places: Places, pen: int, ink: Ink) -> None:
     points = [places(point, shape.displayed) for point in OUTLINES[shape.kind](shape.points)]
     if shape.kind == "POINT":
-        (x, y), arm = points[0], 2 * pen + 1
-        draw.line([(x - arm, y), (x + arm, y)], fill=ink, width=pen)
-        draw.line([(x, y - arm), (x, y + arm)], fill=ink, width=pen)
+        _cross(draw, points[0], pen, ink)
         return
     closed = math.dist(points[0], points[-1]) < 1.0
     if shape.filled and closed and len(points) > 2:
         draw.polygon(points, fill=ink)
     draw.line(points, fill=ink, width=pen, joint="curve" if pen > 1 else None)
+
+
+def _cross(draw: ImageDraw.ImageDraw, at: Point, pen: int, ink: Ink) -> None:
+    (x, y), arm = at, 2 * pen + 1
+    draw.line([(x - arm, y), (x + arm, y)], fill=ink, width=pen)
+    draw.line([(x, y - arm), (x, y + arm)], fill=ink, width=pen)
 
 
 def _as_they_are(points: Sequence[Point]) -> list[Point]:
@@ -172,9 +176,12 @@ def _text(draw: ImageDraw.ImageDraw, text: Text, places: Places, pen: int, ink: 
         share = {"CENTER": 0.5, "RIGHT": 1.0}.get(text.justified, 0.0)
         at = left + max(room, 0.0) * share, top + number * size * lettering.SPACING
         lettering.write(draw, at, line, size, ink, edge)
-    if anchor is not None and text.pointing and text.box is not None:
-        nearest = min(max(anchor[0], left), right), min(max(anchor[1], top), bottom)
-        draw.line([nearest, anchor], fill=ink, width=pen)
+    if anchor is not None and text.pointing:
+        if text.box is None:
+            _cross(draw, anchor, pen, ink)
+        else:
+            nearest = min(max(anchor[0], left), right), min(max(anchor[1], top), bottom)
+            draw.line([nearest, anchor], fill=ink, width=pen)
 
 
 def _edge(ink: Ink) -> Ink:
