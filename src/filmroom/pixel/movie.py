@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import io
+import os
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
@@ -37,25 +37,34 @@ def mp4(pictures: Iterable[Bytes], frame_time_ms: float, quality: int) -> bytes:
         raise NoCodec(MISSING)
     import av
 
-    out = io.BytesIO()
     step = round(min(max(frame_time_ms, LEAST_MS), MOST_MS) * TICKS / 1000)
-    with av.open(out, "w", format="mp4", options={"movflags": "faststart"}) as container:
-        stream: Any = None
-        for number, pixels in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(_even(pixels), format="rgb24")
-            if stream is None:
-                stream = _stream(container, frame, step, quality)
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
-            frame.pts, frame.time_base = number * step, Fraction(1, TICKS)
-            for packet in stream.encode(frame):
-                packet.duration = step
-                container.mux(packet)
+    # The index is moved to the front at the end, for which the muxer opens its file once more.
+    with os.fdopen(os.memfd_create("movie"), "w+b") as file:
+        path = f"/proc/self/fd/{file.fileno()}"
+        with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as container:
+            _fill(container, pictures, step, quality)
+        file.seek(0)
+        return file.read()
+
+
+def _fill(container: Any, pictures: Iterable[Bytes], step: int, quality: int) -> None:
+    import av
+
+    stream: Any = None
+    for number, pixels in enumerate(pictures):
+        frame = av.VideoFrame.from_ndarray(_even(pixels), format="rgb24")
         if stream is None:
-            raise BadParameter("there is no frame to render")
-        for packet in stream.encode():
+            stream = _stream(container, frame, step, quality)
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+        frame.pts, frame.time_base = number * step, Fraction(1, TICKS)
+        for packet in stream.encode(frame):
             packet.duration = step
             container.mux(packet)
-    return out.getvalue()
+    if stream is None:
+        raise BadParameter("there is no frame to render")
+    for packet in stream.encode():
+        packet.duration = step
+        container.mux(packet)
 
 
 def _stream(container: Any, frame: Any, step: int, quality: int) -> Any:
