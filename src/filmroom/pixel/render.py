@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from filmroom.pixel.numeric import Bytes as Pixels  # (rows, columns) or (rows, columns, 3)
 
 THIN_TO = 2  # source pixels per rendered one that grey levels are looked up for
+SPARE = 1.5  # decoded pixels per rendered one at least: wavelets' small pictures are sharp
 SKIP_FROM = 4  # source pixels per rendered one from which whole pixels are skipped first
 
 
@@ -151,7 +152,8 @@ def _halvings(picture: Picture, options: RenderOptions) -> int:
     if viewport is None or not _scales(picture, options):
         return 0
     height, width = _size(shape.rows, shape.columns, viewport)
-    return max(min(shape.rows // height, shape.columns // width).bit_length() - 1, 0)
+    spare = min(shape.rows / height, shape.columns / width) / SPARE
+    return max(int(spare).bit_length() - 1, 0)
 
 
 def _whole(viewport: Viewport) -> Viewport:
