@@ -32,6 +32,11 @@ def ours(image, options=WHOLE, state=None, frame=0) -> np.ndarray:
     return pixels_of(io.BytesIO(show(image, options, state, frame)))
 
 
+@pytest.fixture(autouse=True)
+def installed(peer_program):
+    return peer_program("dcmj2pnm"), peer_program("dcmp2pgm")
+
+
 def theirs(image, folder, *flags) -> np.ndarray:
     image.save_as(folder / "image.dcm")
     done = peers.run("dcmj2pnm", "+on", *flags, folder / "image.dcm", folder / "picture.png")

@@ -40,7 +40,7 @@ from filmroom.pixel.icc import profile_of
 from filmroom.pixel.notes import TAGS as NOTED
 from filmroom.pixel.notes import notes_of
 from filmroom.pixel.options import GIF, MOVING, MP4, RenderOptions, parse_options
-from filmroom.pixel.picture import Picture, frames_of, matters, picture_of
+from filmroom.pixel.picture import Picture, frames_of, matters, picture_of, shape_of
 from filmroom.pixel.pool import Pool
 from filmroom.pixel.render import Lying, Stored, render_from, render_stored
 from filmroom.pixel.transcode import bit_offset
@@ -50,8 +50,8 @@ PICTURES_BYTES = 64 << 20  # rendered pictures kept
 ATTRIBUTES_BYTES = 8 << 20  # headers whose parsed attributes are kept
 LONG_HEADER_BYTES = 256 << 10
 INLINE_LIMIT = 16 << 20  # LUTs and overlays are needed here, not a reference to them
-# Frames, and coded bytes of frames, in one animation.
-LIMITS = {GIF: (256, 64 << 20), MP4: (4096, 512 << 20)}
+# Frames, coded bytes of frames, and pixels of frames in one animation.
+LIMITS = {GIF: (256, 64 << 20, 256_000_000), MP4: (4096, 512 << 20, 500_000_000)}
 FEW_FRAMES = 16  # more are made ready in a thread
 MANY_FRAGMENTS = 1000  # more than frames: not told to a worker one by one
 
@@ -238,8 +238,11 @@ class Studio:
         """A GIF of at most CINE_FRAMES frames, evenly chosen, or an MP4 of more of them."""
         table = self._archive.retriever.frame_table(handle)
         coded_bytes = table.span(0)[1] if table is not None else 1
-        most_frames, most_bytes = LIMITS[self._options.media_type]
-        most = max(min(most_frames, most_bytes // max(coded_bytes, 1)), 1)
+        shape, viewport = shape_of(attributes), self._options.viewport
+        shown = viewport.width * viewport.height if viewport is not None else 1
+        pixels = max(shape.rows * shape.columns, shown, 1)
+        most, most_bytes, most_pixels = LIMITS[self._options.media_type]
+        most = max(min(most, most_bytes // max(coded_bytes, 1), most_pixels // pixels), 1)
         step = -(-len(indices) // most)
         key = self._key(handle, None, state)
         kept = PICTURES.get(key)

@@ -25,8 +25,9 @@ def colour_of(encoded: Sequence[float]) -> Colour | None:
     """CIELab as three numbers of 0 to 65535; None when they are not there."""
     if len(encoded) < 3:
         return None
-    lightness = encoded[0] / 65535.0 * 100.0
-    a, b = (number / 65535.0 * 255.0 - 128.0 for number in encoded[1:3])
+    first, *others = (max(0.0, min(number, 65535.0)) for number in encoded[:3])
+    lightness = first / 65535.0 * 100.0
+    a, b = (number / 65535.0 * 255.0 - 128.0 for number in others)
     y = (lightness + 16.0) / 116.0
     xyz = [
         white * (f**3 if f > 6.0 / 29.0 else 3.0 * (6.0 / 29.0) ** 2 * (f - 4.0 / 29.0))

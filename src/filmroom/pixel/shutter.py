@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from filmroom.pixel.numeric import Bytes
 
 MOST_CORNERS = 10_000
+FAR = 1e6  # pixels, beyond any image
 BLACK: Colour = (0, 0, 0)
 _RECTANGLE = ("00181602", "00181604", "00181606", "00181608")
 
@@ -40,14 +41,14 @@ def shutter_of(attributes: Attributes, frame_index: int = 0) -> Shutter | None:
     rectangle, circle, bitmap = None, None, None
     corners: tuple[tuple[float, float], ...] = ()
     if "RECTANGULAR" in shapes:
-        edges = [number_of(attributes, tag) for tag in _RECTANGLE]
-        left, right, upper, lower = (None if edge is None else int(edge) for edge in edges)
+        edges = [numbers_of(attributes, tag)[:1] for tag in _RECTANGLE]
+        left, right, upper, lower = (int(_near(edge[0])) if edge else None for edge in edges)
         if left is not None and right is not None and upper is not None and lower is not None:
             rectangle = left, right, upper, lower
     if "CIRCULAR" in shapes:
         centre, radius = numbers_of(attributes, "00181610"), number_of(attributes, "00181612")
         if len(centre) >= 2 and radius is not None and radius > 0:
-            circle = centre[0], centre[1], radius
+            circle = _near(centre[0]), _near(centre[1]), _near(radius)
     if "POLYGONAL" in shapes:
         numbers = numbers_of(attributes, "00181620")[: 2 * MOST_CORNERS]
         corners = tuple(zip(numbers[::2], numbers[1::2], strict=False))
@@ -60,6 +61,10 @@ def shutter_of(attributes: Attributes, frame_index: int = 0) -> Shutter | None:
     grey = int(number_of(attributes, "00181622") or 0)
     colour = colour_of(numbers_of(attributes, "00181624")) or grey_colour(grey)
     return Shutter(rectangle, circle, corners, bitmap, colour)
+
+
+def _near(number: float) -> float:
+    return max(-FAR, min(FAR, number))
 
 
 def cover(pixels: Bytes, shutter: Shutter) -> Bytes:

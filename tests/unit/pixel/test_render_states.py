@@ -14,6 +14,7 @@ from filmroom.pixel.marks import Area, Presentation
 from filmroom.pixel.options import Viewport
 from filmroom.pixel.picture import picture_of
 from filmroom.pixel.present import lay_out
+from filmroom.pixel.shutter import cover, shutter_of
 from filmroom.pixel.state import frames_meant, matters, presented, subjects_of
 from golden_cases import WHOLE, as_json, attributes_of, packaged, picture_for, show
 from instances import a_data_set
@@ -141,6 +142,22 @@ def test_corners_beyond_all_numbers_do_no_harm():
     far = [2**31 - 1, -(2**31), 1, 1, 40, 1]
     shown = seen(an_image(ShutterShape="POLYGONAL", VerticesOfThePolygonalShutter=far))
     assert shown.shape == (40, 60)
+
+
+def test_shutters_of_any_numbers_do_no_harm():
+    numbers = {"vr": "IS", "Value": ["9" * 200, "-" + "9" * 200]}
+    attributes = (
+        {
+            "00181600": {"vr": "CS", "Value": ["RECTANGULAR", "CIRCULAR", "POLYGONAL"]},
+            "00181620": {"vr": "IS", "Value": [*numbers["Value"], "1e300", "0", "5", "5"]},
+            "00181622": numbers,
+            "00181624": {"vr": "US", "Value": ["1e300"] * 3},
+        }
+        | {f"0018160{n}": numbers for n in (2, 4, 6, 8)}
+        | {"00181610": numbers, "00181612": numbers}
+    )
+    covered = cover(np.full((8, 8), 9, np.uint8), shutter_of(attributes))
+    assert covered.shape[:2] == (8, 8)
 
 
 def test_the_images_own_shutter_does_not_count_under_a_state():
