@@ -21,6 +21,14 @@ from filmroom.dicom.tags import ATTRIBUTES, COMPUTED
 from filmroom.dicomweb.routes import RESOURCES
 from filmroom.dimse.negotiation import MAX_CONTEXTS, MAX_PDU_BYTES
 from filmroom.index.where import MATCHED_SEQUENCES
+from filmroom.pixel.options import (
+    ANNOTATIONS,
+    ICC_PROFILES,
+    LARGEST_AREA,
+    LARGEST_SIDE,
+    WINDOW_FUNCTIONS,
+)
+from filmroom.pixel.state import KINDS
 from filmroom.services import outcomes
 from filmroom.services.identifiers import COMPUTED_MATCHES
 from filmroom.services.table import TABLE, Row, Service
@@ -272,6 +280,44 @@ def _web() -> Iterator[str]:
             for template, method, does, types in sorted(methods)
         ),
     )
+    yield from _rendered()
+
+
+def _rendered() -> Iterator[str]:
+    """What rendered resources do (PS3.18 8.3.5, 9.4, 10.4.1.1.3)."""
+    yield "### Rendered resources"
+    yield ""
+    states = [row.name for uid, row in TABLE.items() if uid in KINDS]
+    yield from table(
+        ["Query parameter", "Values"],
+        [
+            ["`window`; `windowCenter`, `windowWidth`",
+             f"center, width, function: {_listed(WINDOW_FUNCTIONS)}"],
+            ["`viewport`; `rows`, `columns`; `region`",
+             f"at most {LARGEST_AREA} pixels, {LARGEST_SIDE} a side; a negative source width or "
+             "height flips"],
+            ["`quality`, `imageQuality`", "1 to 100, of JPEG, WebP and MP4"],
+            ["`annotation`", f"{_listed(ANNOTATIONS)}, burnt in; not on thumbnails"],
+            ["`iccprofile`", f"{_listed(ICC_PROFILES)}, of colour pictures; in JPEG, PNG and WebP"],
+            ["`presentationSeriesUID`, `presentationUID`",
+             f"of one instance or frame: {'; '.join(states)}"],
+        ],
+    )  # fmt: skip
+    yield from (
+        "A presentation state is itself rendered as the images it refers to. Its modality, VOI and",
+        "presentation LUTs take the place of the image's; displayed area (a picture has no true",
+        "size: TRUE SIZE is one pixel by pixel), rotation, flip, shutters, overlays, text and",
+        "graphic objects in the order and colour of their layers are drawn. Compound graphics are",
+        "not.",
+        "",
+        "A stored video is given as it is stored, with byte ranges, under the media type of its",
+        "container. `video/mp4` of other multi-frame images needs the extra `video`.",
+        "",
+    )
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
 
 
 def _rest() -> Iterator[str]:

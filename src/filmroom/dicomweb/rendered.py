@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,53 +20,40 @@ from starlette.responses import Response
 
 from filmroom.archive.access import Principal
 from filmroom.archive.archive import Archive
-from filmroom.archive.errors import Damaged, NotHeld, Unintelligible, Unsupported
+from filmroom.archive.errors import NotHeld, Unintelligible, Unsupported
 from filmroom.archive.kept import Kept
-from filmroom.archive.metadata import NOTHING_SOUND
-from filmroom.archive.records import Handle, Selection
-from filmroom.archive.selected import Few, Selected, Sound
+from filmroom.archive.records import Handle
+from filmroom.archive.selected import Few, Selected
 from filmroom.dicom import dicomjson
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.frames import FrameTable
-from filmroom.dicomweb import negotiate
-from filmroom.dicomweb.answers import BINARY_HEADERS, REVALIDATE, Chunk, Pieces, Stream
-from filmroom.dicomweb.multipart import (
-    PART_TAIL,
-    closing,
-    content_type,
-    new_boundary,
-    part_head,
-)
+from filmroom.dicom.uids import EXPLICIT_VR_BE
+from filmroom.dicomweb.answers import BINARY_HEADERS, REVALIDATE, Pieces
+from filmroom.dicomweb.chosen import images_of, representative, showable
+from filmroom.dicomweb.rendered_offers import negotiated
+from filmroom.dicomweb.rendered_parts import in_parts
+from filmroom.dicomweb.states import asked_for, demand_no_window, subjects
+from filmroom.pixel import state as states
 from filmroom.pixel.codecs import can_decode
-from filmroom.pixel.errors import NoCodec, TooLarge, Undecodable
-from filmroom.pixel.options import GIF, MEDIA_TYPES, RenderOptions, not_obeyed, parse_options
-from filmroom.pixel.picture import frames_of, matters, number_of, picture_of
+from filmroom.pixel.errors import BadParameter, NoCodec, TooLarge, Undecodable
+from filmroom.pixel.icc import profile_of
+from filmroom.pixel.notes import TAGS as NOTED
+from filmroom.pixel.notes import notes_of
+from filmroom.pixel.options import GIF, MOVING, MP4, RenderOptions, parse_options
+from filmroom.pixel.picture import Picture, frames_of, matters, picture_of, shape_of
 from filmroom.pixel.pool import Pool
 from filmroom.pixel.render import Lying, Stored, render_from, render_stored
 from filmroom.pixel.transcode import bit_offset
-
-SINGLE = MEDIA_TYPES
-MULTIPLE = tuple(f'multipart/related; type="{media_type}"' for media_type in MEDIA_TYPES)
+from filmroom.pixel.values import number_of
 
 PICTURES_BYTES = 64 << 20  # rendered pictures kept
 ATTRIBUTES_BYTES = 8 << 20  # headers whose parsed attributes are kept
 LONG_HEADER_BYTES = 256 << 10
 INLINE_LIMIT = 16 << 20  # LUTs and overlays are needed here, not a reference to them
-CINE_FRAMES = 256
-CINE_BYTES = 64 << 20  # of coded frames in one animation
-PARTS_AHEAD = 4
+# Frames, coded bytes of frames, and pixels of frames in one animation.
+LIMITS = {GIF: (256, 64 << 20, 256_000_000), MP4: (4096, 512 << 20, 500_000_000)}
+FEW_FRAMES = 16  # more are made ready in a thread
 MANY_FRAGMENTS = 1000  # more than frames: not told to a worker one by one
-
-# Selected, but not what a person would choose to stand for a study.
-SECOND_CHOICE = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
-        "1.2.840.10008.5.1.4.1.1.481.2",  # RT Dose
-        "1.2.840.10008.5.1.4.1.1.30",  # Parametric Map
-        "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
-    }
-)
-
 
 PICTURES: Kept[bytes] = Kept(PICTURES_BYTES)
 ATTRIBUTES: Kept[Mapping[str, Any]] = Kept(ATTRIBUTES_BYTES)
@@ -74,10 +61,11 @@ ATTRIBUTES: Kept[Mapping[str, Any]] = Kept(ATTRIBUTES_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture to be made: a frame (0-based) of an instance."""
+    """One picture to be made: a frame (0-based) of an instance, as a state presents it."""
 
     handle: Handle
     frame_index: int
+    state: Handle | None = None
 
 
 async def render_response(
@@ -101,106 +89,42 @@ async def render_response(
     type), BadParameter for a query that cannot be obeyed, and what the pool raises.
     """
     one_instance = instance is not None
-    media_type, multiple = _negotiated(accept, thumbnail, one_instance)
+    may_move = one_instance and frame_index is None
+    media_type, multiple = negotiated(accept, thumbnail, may_move, one_instance)
     options = parse_options(params, media_type, thumbnail=thumbnail)
+    studio = Studio(archive, pool, options)
+    wanted_state = asked_for(params, one_instance)
+    state: Handle | None = None
     if instance is not None:
-        images: Selected = Few(
-            [await archive.retriever.instance(principal, study, series, instance)]
+        images, state = await studio.subjects(
+            principal, study, series, instance, frame_index, wanted_state
         )
     else:
-        images = await _images(archive, principal, study, series)
+        images = await images_of(archive, principal, study, series)
+    if state is not None:
+        demand_no_window(params)
     if not multiple and not one_instance:
         images = Few([await representative(images)])
-    etag = await _etag(images, frame_index, options, multiple, thumbnail)
+    etag = await _etag(images, state, (frame_index, options, multiple, thumbnail))
     headers = {**BINARY_HEADERS, "ETag": etag}
-    if not one_instance:
+    if not one_instance or state is not None:
         headers["Cache-Control"] = REVALIDATE  # more images may arrive
-    if not thumbnail and (ignored := not_obeyed(params)):
-        text = f"{' and '.join(ignored)} not applied: no such rendering is made here"
-        headers["Warning"] = f'299 filmroom "{text}"'  # PS3.18 8.3.5.1
     if if_none_match is not None and etag in if_none_match:
         return Response(status_code=304, headers=headers)
-    studio = Studio(archive, pool, options)
     if multiple:
-        shots = studio.all_shots(images, frame_index)
-        return await _multipart(studio, shots, media_type, headers)
+        shots = studio.all_shots(images, frame_index, state)
+        return await in_parts(studio.picture, shots, media_type, headers)
     middle = thumbnail or not one_instance
-    (handle,) = images.whole or ()
-    picture = await studio.single(handle, frame_index, middle=middle)
+    first = (images.whole or ())[0]
+    picture = await studio.single(first, frame_index, state, middle=middle)
     return Pieces((picture,), {**headers, "Content-Type": media_type})
 
 
-def _negotiated(accept: str | None, thumbnail: bool, one_instance: bool) -> tuple[str, bool]:
-    """(media type, whether in a multipart answer). Raises Unsupported."""
-    in_order = (*SINGLE, *MULTIPLE) if one_instance else (*MULTIPLE, *SINGLE)
-    offers: tuple[str, ...] = SINGLE if thumbnail else in_order
-    offer = negotiate.choose(accept or "", offers)
-    if offer is None:
-        raise Unsupported(negotiate.what_is_to_be_had(offers))
-    multiple, media_type = negotiate.split_offer(offer)
-    return media_type, multiple
-
-
-async def _images(
-    archive: Archive, principal: Principal, study: str, series: str | None
-) -> Selected:
-    """The instances of a study or series that can be shown."""
-    wanted = Selection(
-        study_instance_uids=(study,), series_instance_uids=(series,) if series else ()
-    )
-    selected = await archive.retriever.select(principal, wanted)
-    if not selected.kinds:
-        raise NotHeld("no such study" if series is None else "no such series in that study")
-    if not any(k.has_frames and can_decode(k.transfer_syntax_uid) for k in selected.kinds):
-        raise Unsupported("nothing in it is an image that can be rendered")
-    if selected.damaged:
-        selected = Sound(selected)
-        async with aclosing(_showable(selected)) as images:
-            if await anext(images, None) is None:
-                raise Damaged(NOTHING_SOUND)
-    return selected
-
-
-async def _showable(images: Selected) -> AsyncGenerator[Handle, None]:
-    """One after the other; only a page of them is held."""
-    async with aclosing(images.pages()) as pages:
-        async for page in pages:
-            for handle in page:
-                if handle.frames and can_decode(handle.location.transfer_syntax_uid):
-                    yield handle
-
-
-async def representative(images: Selected) -> Handle:
-    """The instance that stands for a study: the middle image of its largest image series."""
-    sizes: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
-    async for handle in _showable(images):
-        sizes[handle.sop_class_uid in SECOND_CHOICE][handle.series_instance_uid] += 1
-    second = not sizes[False]
-    ((largest, size),) = sizes[second].most_common(1)
-    chosen, left = None, size // 2
-    async with aclosing(_showable(images)) as handles:
-        async for handle in handles:
-            is_second = handle.sop_class_uid in SECOND_CHOICE
-            if handle.series_instance_uid != largest or is_second is not second:
-                continue
-            chosen, left = handle, left - 1
-            if left < 0:
-                break
-    if chosen is None:
-        raise NotHeld("the images are gone")
-    return chosen
-
-
-async def _etag(
-    images: Selected,
-    frame_index: int | None,
-    options: RenderOptions,
-    multiple: bool,
-    thumbnail: bool,
-) -> str:
+async def _etag(images: Selected, state: Handle | None, wish: tuple[object, ...]) -> str:
     """A strong validator: equal content and equal wishes give equal pictures."""
-    wish = repr((frame_index, options, multiple, thumbnail)).encode()
-    digest = hashlib.sha256(wish)
+    digest = hashlib.sha256(repr(wish).encode())
+    if state is not None:
+        digest.update(state.location.digest)
     async with aclosing(images.pages()) as pages:
         async for page in pages:
             for handle in page:
@@ -216,58 +140,115 @@ class Studio:
         self._pool = pool
         self._options = options
 
-    def _content(self, handle: Handle) -> tuple[int, bytes]:
+    async def subjects(
+        self,
+        principal: Principal,
+        study: str,
+        series: str | None,
+        instance: str,
+        frame_index: int | None,
+        wanted_state: tuple[str, str] | None,
+    ) -> tuple[Selected, Handle | None]:
+        """What is to be shown of one instance, and the presentation state it is shown by.
+
+        A presentation state is shown as the images it refers to.
+        """
+        retriever = self._archive.retriever
+        handle = await retriever.instance(principal, study, series, instance)
+        if wanted_state is not None:
+            return Few([handle]), await retriever.instance(principal, study, *wanted_state)
+        if not states.is_state(handle.sop_class_uid):
+            return Few([handle]), None
+        said = await self.state(handle)
+        return Few(await subjects(retriever, principal, handle, said, frame_index)), handle
+
+    def _content(self, handle: Handle | None) -> tuple[int, bytes] | None:
         """What a picture is of; another when a file turned out to be damaged meanwhile."""
+        if handle is None:
+            return None
         return self._archive.retriever.trust, handle.location.digest
 
-    async def single(self, handle: Handle, frame_index: int | None, *, middle: bool) -> bytes:
-        """One picture of an instance; a GIF of a whole multi-frame instance is animated."""
+    async def single(
+        self, handle: Handle, frame_index: int | None, state: Handle | None, *, middle: bool
+    ) -> bytes:
+        """One picture of an instance; what can move shows a whole multi-frame instance."""
         attributes = await self._attributes(handle)
-        frames = self._count(handle, attributes)
-        if frame_index is None and self._options.media_type == GIF and frames > 1 and not middle:
-            return await self._cine(handle, attributes, frames)
+        indices = await self._indices(handle, attributes, state)
+        moves = self._options.media_type in MOVING and not middle
+        if frame_index is None and moves and len(indices) > 1:
+            return await self._cine(handle, attributes, indices, state)
+        if self._options.media_type == MP4:
+            raise Unsupported("one frame is no video; ask for image/jpeg")
         if frame_index is None:
             said = number_of(attributes, "00286010")  # Representative Frame Number
-            frame_index = frames // 2 if middle else 0
-            if said is not None and 1 <= said <= frames:
+            frame_index = indices[len(indices) // 2 if middle else 0]
+            if said is not None and int(said) - 1 in indices:
                 frame_index = int(said) - 1
-        return await self.picture(Shot(handle, frame_index))
+        elif state is not None and frame_index not in indices:
+            raise BadParameter("the presentation state does not refer to that frame")
+        return await self.picture(Shot(handle, frame_index, state))
+
+    async def _indices(
+        self, handle: Handle, attributes: Mapping[str, Any], state: Handle | None
+    ) -> Sequence[int]:
+        """The frames (0-based) that may be shown, at least one."""
+        frames = self._count(handle, attributes)
+        if state is None:
+            return range(frames)
+        indices = states.frames_meant(await self.state(state), handle.sop_instance_uid, frames)
+        if not indices:
+            raise BadParameter("the presentation state does not refer to that image")
+        return indices
 
     async def picture(self, shot: Shot) -> bytes:
         """One picture, from memory when it was made lately."""
-        key = (self._content(shot.handle), shot.frame_index, self._options)
+        key = self._key(shot.handle, shot.frame_index, shot.state)
         kept = PICTURES.get(key)
         if kept is None:
             attributes = await self._attributes(shot.handle)
-            kept = await self._render(shot.handle, attributes, [shot.frame_index])
+            kept = await self._render(shot.handle, attributes, [shot.frame_index], shot.state)
             PICTURES.put(key, kept, len(kept))
         return kept
 
+    def _key(self, handle: Handle, frame_index: int | None, state: Handle | None) -> Hashable:
+        return self._content(handle), frame_index, self._content(state), self._options
+
     async def all_shots(
-        self, images: Selected, frame_index: int | None
+        self, images: Selected, frame_index: int | None, state: Handle | None
     ) -> AsyncGenerator[Shot, None]:
         """Every frame of every instance, or the one frame that was asked for."""
-        async with aclosing(_showable(images)) as handles:
+        async with aclosing(showable(images)) as handles:
             async for handle in handles:
                 if frame_index is not None:
-                    yield Shot(handle, frame_index)
+                    yield Shot(handle, frame_index, state)
                     continue
                 table = self._archive.retriever.frame_table(handle)
-                frames = table.frames if table else frames_of(await self._attributes(handle))
-                for index in range(frames):
-                    yield Shot(handle, index)
+                simple = table is not None and state is None
+                attributes = {} if simple else await self._attributes(handle)
+                for index in await self._indices(handle, attributes, state):
+                    yield Shot(handle, index, state)
 
-    async def _cine(self, handle: Handle, attributes: Mapping[str, Any], frames: int) -> bytes:
-        """An animation of at most CINE_FRAMES frames, evenly chosen."""
+    async def _cine(
+        self,
+        handle: Handle,
+        attributes: Mapping[str, Any],
+        indices: Sequence[int],
+        state: Handle | None,
+    ) -> bytes:
+        """A GIF of at most CINE_FRAMES frames, evenly chosen, or an MP4 of more of them."""
         table = self._archive.retriever.frame_table(handle)
         coded_bytes = table.span(0)[1] if table is not None else 1
-        most = max(min(CINE_FRAMES, CINE_BYTES // max(coded_bytes, 1)), 1)
-        step = -(-frames // most)
-        key = (self._content(handle), None, self._options)
+        shape, viewport = shape_of(attributes), self._options.viewport
+        shown = viewport.width * viewport.height if viewport is not None else 1
+        pixels = max(shape.rows * shape.columns, shown, 1)
+        most, most_bytes, most_pixels = LIMITS[self._options.media_type]
+        most = max(min(most, most_bytes // max(coded_bytes, 1), most_pixels // pixels), 1)
+        step = -(-len(indices) // most)
+        key = self._key(handle, None, state)
         kept = PICTURES.get(key)
         if kept is None:
             time_ms = frame_time_ms(attributes) * step
-            kept = await self._render(handle, attributes, range(0, frames, step), time_ms)
+            kept = await self._render(handle, attributes, indices[::step], state, time_ms)
             PICTURES.put(key, kept, len(kept))
         return kept
 
@@ -276,17 +257,20 @@ class Studio:
         handle: Handle,
         attributes: Mapping[str, Any],
         indices: Sequence[int],
+        state: Handle | None,
         time_ms: float = 100.0,
     ) -> bytes:
         syntax = handle.location.transfer_syntax_uid
         if not can_decode(syntax):
             raise Unsupported(f"transfer syntax {syntax} cannot be rendered")
+        said = None if state is None else await self.state(state)
         try:
             table = self._archive.retriever.frame_table(handle)
+            dressed = await self._dressed_all(handle, attributes, indices, said)
             if table is None or len(table.lengths) - table.frames > MANY_FRAGMENTS:
-                stored = [await self._stored(handle, attributes, index) for index in indices]
+                stored = [await self._stored(handle, picture, index) for index, picture in dressed]
                 return await self._pool.run(render_stored, stored, syntax, self._options, time_ms)
-            lying = [_lying(handle, table, attributes, index) for index in indices]
+            lying = [_lying(handle, table, picture, index) for index, picture in dressed]
             with self._archive.retriever.open(handle) as file:
                 if not self._archive.retriever.is_here:
                     for offset, length in (piece for each in lying for piece in each.pieces):
@@ -297,9 +281,45 @@ class Studio:
         except (Undecodable, TooLarge, NoCodec) as error:
             raise Unsupported(f"this image cannot be rendered: {error.message}") from error
 
-    async def _stored(self, handle: Handle, attributes: Mapping[str, Any], index: int) -> Stored:
-        coded = await self._archive.retriever.read_frame(handle, index)
+    async def _dressed_all(
+        self,
+        handle: Handle,
+        attributes: Mapping[str, Any],
+        indices: Sequence[int],
+        state: Mapping[str, Any] | None,
+    ) -> list[tuple[int, Picture]]:
+        """Each frame and its picture; equal ones are one object, and travel once."""
+
+        def dress() -> list[tuple[int, Picture]]:
+            same: dict[Picture, Picture] = {}
+            pictures = (
+                (index, self._dressed(handle, attributes, index, state)) for index in indices
+            )
+            return [(index, same.setdefault(picture, picture)) for index, picture in pictures]
+
+        return await asyncio.to_thread(dress) if len(indices) > FEW_FRAMES else dress()
+
+    def _dressed(
+        self,
+        handle: Handle,
+        attributes: Mapping[str, Any],
+        index: int,
+        state: Mapping[str, Any] | None,
+    ) -> Picture:
+        """All about one picture that a worker has to know."""
         picture = picture_of(attributes, index)
+        if self._options.profile != "no":
+            picture = replace(picture, profile=profile_of(attributes))
+        if state is not None:
+            uid = handle.sop_instance_uid
+            picture = states.presented(picture, state, attributes, uid, index)
+        if self._options.annotation:
+            notes = notes_of(attributes, picture, self._options, index)
+            picture = replace(picture, notes=notes)
+        return picture
+
+    async def _stored(self, handle: Handle, picture: Picture, index: int) -> Stored:
+        coded = await self._archive.retriever.read_frame(handle, index)
         offset = bit_offset(picture.shape, handle.location.transfer_syntax_uid, index)
         return Stored(coded, picture, offset)
 
@@ -307,20 +327,31 @@ class Studio:
         table = self._archive.retriever.frame_table(handle)
         return table.frames if table is not None else frames_of(attributes)
 
+    async def state(self, handle: Handle) -> Mapping[str, Any]:
+        """What a presentation state says, as DICOM JSON."""
+        if not states.is_state(handle.sop_class_uid):
+            raise BadParameter("presentationUID is not that of a presentation state")
+        return await self._said(handle, "state", partial(self._parse, wanted=states.matters))
+
     async def _attributes(self, handle: Handle) -> Mapping[str, Any]:
         """What the header says of showing frames, as DICOM JSON, LUTs and overlays in line."""
-        key = self._content(handle)
+        return await self._said(handle, "image", self._parse_image)
+
+    async def _said(
+        self, handle: Handle, kind: str, parse: Callable[[Handle], Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        key = (kind, self._content(handle))
         kept: Mapping[str, Any] | None = ATTRIBUTES.get(key)
         if kept is None:
             size = handle.location.header_bytes
             if size > LONG_HEADER_BYTES or not self._archive.retriever.is_here:
-                kept = await asyncio.to_thread(self._parse, handle)
+                kept = await asyncio.to_thread(parse, handle)
             else:
-                kept = self._parse(handle)
+                kept = parse(handle)
             ATTRIBUTES.put(key, kept, size)
         return kept
 
-    def _parse(self, handle: Handle) -> Mapping[str, Any]:
+    def _parse(self, handle: Handle, wanted: Callable[[int], bool]) -> Mapping[str, Any]:
         header = self._archive.retriever.header(handle)
         try:
             text = dicomjson.encode(
@@ -328,24 +359,36 @@ class Studio:
                 handle.location.transfer_syntax_uid,
                 lambda path: path,
                 inline_limit=INLINE_LIMIT,
-                wanted=matters,
+                wanted=wanted,
             )
         except Malformed as error:
             raise Unintelligible(str(error)) from error
         attributes: dict[str, Any] = orjson.loads(text)
+        return attributes
+
+    def _parse_image(self, handle: Handle) -> Mapping[str, Any]:
+        attributes = self._parse(handle, lambda tag: matters(tag) or tag in NOTED)
         if "00280010" not in attributes:
             raise Unsupported(
                 "the instance is no image; ask for application/dicom, or for its metadata"
             )
+        if handle.location.transfer_syntax_uid == EXPLICIT_VR_BE:
+            return {**attributes, "7FE00010": {"vr": self._pixel_vr(handle)}}
         return attributes
 
+    def _pixel_vr(self, handle: Handle) -> str:
+        """OB or OW: only the latter's bytes are swapped in big endian (PS3.5 8.1.1)."""
+        location = handle.location
+        with self._archive.retriever.open(handle) as file:
+            element = file.read(location.data_set_offset + location.header_bytes, 8)
+        return element[4:6].decode("latin-1")
 
-def _lying(handle: Handle, table: FrameTable, attributes: Mapping[str, Any], index: int) -> Lying:
+
+def _lying(handle: Handle, table: FrameTable, picture: Picture, index: int) -> Lying:
     if not 0 <= index < table.frames:
         raise NotHeld(f"no frame {index + 1}: the instance has {table.frames}")
     begin = handle.location.data_set_offset
     pieces = tuple((begin + offset, length) for offset, length in table.ranges(index))
-    picture = picture_of(attributes, index)
     offset = bit_offset(picture.shape, handle.location.transfer_syntax_uid, index)
     return Lying(pieces, picture, offset)
 
@@ -357,35 +400,3 @@ def frame_time_ms(attributes: Mapping[str, Any]) -> float:
         if number is not None and number > 0:
             return 1000.0 / number if as_rate else number
     return 100.0
-
-
-async def _multipart(
-    studio: Studio,
-    shots: AsyncGenerator[Shot, None],
-    media_type: str,
-    headers: Mapping[str, str],
-) -> Response:
-    """All pictures, one part each, made a few ahead of the reader."""
-    boundary = new_boundary()
-    # What fails must fail before the answer begins.
-    first = await studio.picture(await anext(shots))
-
-    async def chunks() -> AsyncIterator[Chunk]:
-        head = part_head(boundary, {"Content-Type": media_type})
-        yield head + first + PART_TAIL
-        async with aclosing(shots):
-            while batch := [shot async for shot in _take(shots, PARTS_AHEAD)]:
-                for picture in await asyncio.gather(*map(studio.picture, batch)):
-                    yield head + picture + PART_TAIL
-        yield closing(boundary)
-
-    body: Callable[[], AsyncIterator[Chunk]] = chunks
-    return Stream(body, {**headers, "Content-Type": content_type(boundary, media_type)})
-
-
-async def _take(shots: AsyncIterator[Shot], count: int) -> AsyncIterator[Shot]:
-    for _ in range(count):
-        shot = await anext(shots, None)
-        if shot is None:
-            return
-        yield shot

@@ -9,6 +9,7 @@ from filmroom.dicomweb.leaving import while_there
 from filmroom.dicomweb.problems import bad_request
 from filmroom.dicomweb.rendered import render_response
 from filmroom.dicomweb.service import Service, principal_of, required_uid, uid_of
+from filmroom.dicomweb.video import is_video, stored_video
 
 
 async def rendered(service: Service, request: Request) -> Response:
@@ -22,17 +23,26 @@ async def thumbnail(service: Service, request: Request) -> Response:
 
 
 async def _render(service: Service, request: Request, *, thumbnail: bool) -> Response:
+    principal = principal_of(request)
+    study, series = required_uid(request, "study"), uid_of(request, "series")
+    instance = uid_of(request, "instance")
+    frame_index = _frame_index(request.path_params.get("frames"))
+    accept = request.query_params.get("accept") or request.headers.get("accept")
+    if instance is not None and frame_index is None and not thumbnail:
+        handle = await service.archive.retriever.instance(principal, study, series, instance)
+        if is_video(handle):
+            return await stored_video(service, request, handle, accept)
     async with while_there(request.receive):
         return await render_response(
             service.archive,
             service.pool,
-            principal_of(request),
-            study=required_uid(request, "study"),
-            series=uid_of(request, "series"),
-            instance=uid_of(request, "instance"),
-            frame_index=_frame_index(request.path_params.get("frames")),
+            principal,
+            study=study,
+            series=series,
+            instance=instance,
+            frame_index=frame_index,
             params=dict(request.query_params),
-            accept=request.query_params.get("accept") or request.headers.get("accept"),
+            accept=accept,
             thumbnail=thumbnail,
             if_none_match=request.headers.get("if-none-match"),
         )

@@ -39,7 +39,8 @@ class Resource:
     bodies: tuple[str, ...] = field(default=())  # media types of its POST
 
 
-IMAGES = ("image/jpeg", "image/png", "image/gif")
+IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+VIDEOS = ("video/mp4", "video/mpeg")  # stored ones; MP4 of other multi-frame images by an extra
 
 # The busiest first: routes are tried in order.
 RESOURCES: tuple[Resource, ...] = (
@@ -63,7 +64,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(f"{INSTANCE}/frames/{{frames}}/thumbnail", rendering.thumbnail,
              does="Retrieve Frame Thumbnail", offers=IMAGES),
     Resource(f"{INSTANCE}/rendered", rendering.rendered, does="Retrieve Rendered Instance",
-             offers=IMAGES),
+             offers=IMAGES + VIDEOS),
     Resource(f"{INSTANCE}/thumbnail", rendering.thumbnail, does="Retrieve Instance Thumbnail",
              offers=IMAGES),
     Resource(f"{SERIES}/rendered", rendering.rendered, does="Retrieve Rendered Series",

@@ -56,6 +56,7 @@ from filmroom.dicomweb.service import (
     uid_of,
 )
 from filmroom.dicomweb.transfer import instance_chunks, target_for, target_of
+from filmroom.dicomweb.video import is_video, stored_video
 from filmroom.http import accepts_gzip
 from filmroom.pixel.errors import NoCodec
 
@@ -392,18 +393,23 @@ async def wado_uri(service: Service, request: Request) -> Response:
     ranges = [each for each in negotiate.parse_accept(wanted) if each.q > 0]
     if any(each.media_type == DICOM for each in ranges):
         return await _uri_dicom(service, request, study, series, sop)
+    principal, frame_index = principal_of(request), _frame_index(params)
+    accept = None if wanted == "*/*" else wanted
     try:
+        handle = await service.archive.retriever.instance(principal, study, series, sop)
+        if is_video(handle) and frame_index is None:
+            return await stored_video(service, request, handle, accept)
         async with while_there(request.receive):
             return await render_response(
                 service.archive,
                 service.pool,
-                principal_of(request),
+                principal,
                 study=study,
                 series=series,
                 instance=sop,
-                frame_index=_frame_index(params),
+                frame_index=frame_index,
                 params=params,
-                accept=None if wanted == "*/*" else wanted,
+                accept=accept,
                 thumbnail=False,
                 if_none_match=request.headers.get("if-none-match"),
             )

@@ -63,6 +63,13 @@ def apply_palette(indices: Array, palette: Palette) -> Bytes:
     return np.stack(planes, axis=-1)
 
 
+def spread_palette(palette: Palette) -> Bytes:
+    """256 grey levels over the whole of a palette: (256, 3) (PS3.4 N.2.1.3, pseudo-colour)."""
+    entries = len(palette.red.array)
+    indices = palette.red.first + np.rint(np.linspace(0, entries - 1, 256))
+    return np.asarray(apply_palette(indices.reshape(1, 256), palette)[0])
+
+
 def expand_segments(segmented: bytes, bits: int, entries: int) -> bytes:
     """Segmented palette data to plain 16-bit entries (C.7.9.2.2).
 

@@ -219,8 +219,10 @@ def _decode_htj2k(coded: bytes, shape: ImageShape, fewer: int = 0) -> Decoded:
     _agree(said, shape)
     if not has_end(coded):  # OpenJPH would show the part that is there
         raise Undecodable("the frame is cut short")
+    if fewer:  # OpenJPH's small pictures wrap around where they overshoot: white dots in black
+        return _settled(read_reduced_j2k(coded, said, fewer), said, shape, fewer)
     with unraisable.watched() as swallowed:
-        array = _run(imagecodecs.htj2k_decode, coded, planar=False, skipres=fewer)
+        array = _run(imagecodecs.htj2k_decode, coded, planar=False)
     if swallowed:
         raise Undecodable("the decoder stopped in the middle of this frame")
     return _settled(array, said, shape, fewer)
@@ -253,8 +255,7 @@ def levels(coded: bytes, transfer_syntax_uid: str, shape: ImageShape, wanted: in
     try:
         if transfer_syntax_uid in ts.WAVELET:
             said = read_j2k(coded)
-            by_pillow = transfer_syntax_uid not in ts.HIGH_THROUGHPUT
-            if by_pillow and said.samples == 3 and (said.precision != 8 or said.signed):
+            if said.samples == 3 and (said.precision != 8 or said.signed):
                 return 0  # Pillow has no deeper colours
             return min(wanted, said.levels)
         if transfer_syntax_uid in ts.JPEG_DCT and read_jpeg(coded).precision == 8:

@@ -71,7 +71,9 @@ class Grey:
 
     window: the chosen VOI window, voi: a VOI LUT instead of it; with neither, the frame's own
     range fills the grey levels. padding: stored values that are no image (C.7.5.1.1.2), not
-    counted in that range. inverse: low values are white.
+    counted in that range. inverse: low values are white. presentation: a Presentation LUT over
+    the whole output of the window or VOI LUT (C.11.6.1.1). whole_range: without a window, what
+    the pixels could hold fills the grey levels, not what they do hold.
     """
 
     slope: float = 1.0
@@ -81,6 +83,8 @@ class Grey:
     voi: Table | None = None
     inverse: bool = False
     padding: tuple[int, int] | None = None
+    presentation: Table | None = None
+    whole_range: bool = False
 
 
 def look_up(values: Array, table: Table) -> NDArray[np.uint16]:
@@ -132,9 +136,18 @@ def apply_voi(values: Values, grey: Grey) -> Values:
     return apply_window(values, grey.window)
 
 
+def apply_presentation(shares: Values, table: Table) -> Values:
+    """A Presentation LUT: 0..1 to 0..1; its entries span the whole of its input (C.11.6.1.1)."""
+    at = shares * np.float32(len(table.array) - 1) + np.float32(table.first)
+    return np.asarray(look_up(np.rint(at), table) / np.float32(table.largest), np.float32)
+
+
 def to_grey(values: Values, grey: Grey) -> Bytes:
     """Modality values to 0..255, inverted if asked (C.11.6.1.2)."""
-    levels = apply_voi(values, grey) * np.float32(255.0)
+    shares = apply_voi(values, grey)
+    if grey.presentation is not None:
+        shares = apply_presentation(shares, grey.presentation).clip(0.0, 1.0)
+    levels = shares * np.float32(255.0)
     if grey.inverse:
         levels = np.float32(255.0) - levels
     return np.asarray(np.rint(levels), dtype=np.uint8)
@@ -145,10 +158,13 @@ def own_window(stored: Array, grey: Grey, shape: ImageShape) -> Window:
 
     Padding pixels do not count, and neither does what is no finite number.
     """
-    if shape.bits <= 8 and not shape.floating and grey.modality is None and grey.slope == 1.0:
+    eight = shape.bits <= 8 and grey.modality is None and grey.slope == 1.0
+    if (eight or grey.whole_range) and not shape.floating:
         lowest = -(1 << (shape.bits - 1)) if shape.signed else 0
-        whole = np.array([lowest, lowest + (1 << shape.bits) - 1], np.float32)
-        ends = whole + np.float32(grey.intercept)
+        whole = np.array([lowest, lowest + (1 << shape.bits) - 1])
+        ends = apply_modality(whole, grey)
+        if grey.modality is not None:
+            ends = np.array([0, grey.modality.largest], np.float32)
     else:
         ends = apply_modality(_extremes(stored, grey.padding), grey)
     low, high = float(ends.min()), float(ends.max())

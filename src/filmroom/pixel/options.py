@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from filmroom.pixel.errors import BadParameter
 from filmroom.pixel.lut import Window
 
-JPEG, PNG, GIF = "image/jpeg", "image/png", "image/gif"
-MEDIA_TYPES = (JPEG, PNG, GIF)
+JPEG, PNG, GIF, WEBP = "image/jpeg", "image/png", "image/gif", "image/webp"
+MP4 = "video/mp4"
+MEDIA_TYPES = (JPEG, PNG, GIF, WEBP)  # of single images; GIF may also move
+MOVING = frozenset({GIF, MP4})
 LARGEST_SIDE = 10_000  # of what is asked for, in pixels
 LARGEST_AREA = 64_000_000
 THUMBNAIL_SIDE = 128
 DEFAULT_QUALITY = 90
 
 WINDOW_FUNCTIONS = {"linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}
-ICC_PROFILES = frozenset({"no", "yes", "srgb", "adobergb", "rommrgb", "displayp3"})
-ANNOTATIONS = frozenset({"patient", "technique"})
+ICC_PROFILES = ("no", "yes", "srgb", "adobergb", "rommrgb", "displayp3")
+ANNOTATIONS = ("patient", "technique")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -44,6 +46,7 @@ class RenderOptions:
     """A whole request.
 
     region: left, top, right, bottom as fractions of the image (PS3.18 9.1.2.4.3.3 region).
+    annotation: which of ANNOTATIONS are burnt in. profile: one of ICC_PROFILES.
     """
 
     media_type: str = JPEG
@@ -51,6 +54,8 @@ class RenderOptions:
     viewport: Viewport | None = None
     region: tuple[float, float, float, float] | None = None
     quality: int = DEFAULT_QUALITY
+    annotation: tuple[str, ...] = ()
+    profile: str = "no"
 
 
 def parse_options(
@@ -62,27 +67,37 @@ def parse_options(
     understood as well. A thumbnail takes a viewport only. Raises BadParameter.
     """
     viewport = _viewport(params)
+    annotation = _annotation(params)
     if thumbnail:
+        if annotation:
+            raise BadParameter("annotation: a thumbnail is too small to be written on")
         default = Viewport(THUMBNAIL_SIDE, THUMBNAIL_SIDE)
         return RenderOptions(media_type, viewport=viewport or default)
-    for name, allowed in (("iccprofile", ICC_PROFILES), ("annotation", ANNOTATIONS)):
-        words = [word.strip().lower() for word in params.get(name, "").split(",") if word.strip()]
-        if not allowed.issuperset(words):
-            raise BadParameter(f"{name} must be one of {', '.join(sorted(allowed))}")
     return RenderOptions(
         media_type,
         window=_window(params),
         viewport=viewport,
         region=_region(params),
         quality=_quality(params),
+        annotation=annotation,
+        profile=_profile(params, media_type),
     )
 
 
-def not_obeyed(params: Mapping[str, str]) -> list[str]:
-    """Parameters that are in order and yet change nothing: the client ought to be told."""
-    profile = params.get("iccprofile", "").strip().lower()
-    found = ["iccprofile"] if profile not in ("", "no") else []
-    return found + (["annotation"] if params.get("annotation", "").strip() else [])
+def _annotation(params: Mapping[str, str]) -> tuple[str, ...]:
+    words = {word.strip().lower() for word in params.get("annotation", "").split(",")} - {""}
+    if not words.issubset(ANNOTATIONS):
+        raise BadParameter(f"annotation must be of {', '.join(ANNOTATIONS)}")
+    return tuple(word for word in ANNOTATIONS if word in words)
+
+
+def _profile(params: Mapping[str, str], media_type: str) -> str:
+    profile = params.get("iccprofile", "").strip().lower() or "no"
+    if profile not in ICC_PROFILES:
+        raise BadParameter(f"iccprofile must be one of {', '.join(ICC_PROFILES)}")
+    if media_type in MOVING and profile not in ("no", "srgb"):
+        raise BadParameter(f"iccprofile must be no or srgb: {media_type} can hold no profile")
+    return profile
 
 
 def _number(text: str, name: str) -> float:

@@ -8,42 +8,48 @@ whoever stored them wants to see the image all the same.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
 from array import array
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from filmroom.pixel.color import Palette, expand_segments
 from filmroom.pixel.errors import PixelError, Undecodable
 from filmroom.pixel.lut import FUNCTIONS, Grey, Table, Window
+from filmroom.pixel.marks import Presentation
+from filmroom.pixel.overlay import GROUPS, Overlay, overlays_of
 from filmroom.pixel.shape import FLOAT_BITS, ImageShape
-
-Attributes = Mapping[str, Any]
+from filmroom.pixel.shutter import Shutter, shutter_of
+from filmroom.pixel.values import (
+    Attributes,
+    items_of,
+    number_of,
+    numbers_of,
+    raw_of,
+    text_of,
+)
 
 SHARED, PER_FRAME = "52009229", "52009230"
 VOI_GROUP, MODALITY_GROUP = "00289132", "00289145"
 MODALITY_LUT, VOI_LUT = "00283000", "00283010"
 LARGEST_TABLE = 65536
-OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
+PRESENTATION_LUT = "20500010"
 _GROUPS = frozenset({0x0028, 0x5200})
-_TAGS = frozenset({0x20500020, 0x00181063, 0x00082144, 0x00180040})
+_SHUTTERS = range(0x00181600, 0x00181625)
+_TAGS = frozenset(
+    {
+        *(0x20500010, 0x20500020),  # Presentation LUT
+        *(0x00181063, 0x00082144, 0x00180040),  # how fast
+        0x00480105,  # Optical Path Sequence: ICC profiles
+        *_SHUTTERS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Overlay:
-    """One overlay plane (C.9.2): `bits` hold rows x columns bits, the first lowest.
+class Notes:
+    """Lines of text to be burnt into a rendered picture (PS3.18 8.3.5.1.1)."""
 
-    row, column: where its first pixel lies in the image, from 0; may be outside.
-    """
-
-    rows: int
-    columns: int
-    row: int
-    column: int
-    bits: bytes
+    patient: tuple[str, ...] = ()
+    technique: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,61 +60,17 @@ class Picture:
     grey: Grey = field(default_factory=Grey)
     palette: Palette | None = None
     overlays: tuple[Overlay, ...] = ()
+    shutter: Shutter | None = None
+    pseudo: Palette | None = None  # grey levels are shown in these colours
+    presentation: Presentation | None = None
+    notes: Notes | None = None
+    profile: bytes = b""  # ICC, of colour pixels
 
 
 def matters(tag: int) -> bool:
     """Whether an attribute may have a part in how frames are shown, and how fast."""
     group = tag >> 16
-    return group in _GROUPS or tag in _TAGS or group in OVERLAY_GROUPS
-
-
-def values_of(attributes: Attributes, tag: str) -> list[Any]:
-    """The values of an attribute; [] when it is absent or empty."""
-    values = attributes.get(tag, {}).get("Value", [])
-    return values if isinstance(values, list) else []
-
-
-def items_of(attributes: Attributes, tag: str) -> list[Attributes]:
-    """The items of a sequence that are data sets."""
-    return [item for item in values_of(attributes, tag) if isinstance(item, dict)]
-
-
-def text_of(attributes: Attributes, tag: str) -> str:
-    """The first value as text."""
-    values = values_of(attributes, tag)
-    return str(values[0]).strip() if values and values[0] is not None else ""
-
-
-def number_of(attributes: Attributes, tag: str) -> float | None:
-    """The first value as a finite number, or None."""
-    numbers = numbers_of(attributes, tag)
-    return numbers[0] if numbers else None
-
-
-def numbers_of(attributes: Attributes, tag: str) -> list[float]:
-    """All values that are finite numbers, in order; one that is none ends the list."""
-    numbers: list[float] = []
-    for value in values_of(attributes, tag):
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            break
-        if not math.isfinite(number):
-            break
-        numbers.append(number)
-    return numbers
-
-
-def raw_of(attributes: Attributes, tag: str) -> bytes:
-    """An inline binary value, or a list of 16-bit numbers as bytes; b"" when absent."""
-    attribute = attributes.get(tag, {})
-    if "InlineBinary" in attribute:
-        try:
-            return base64.b64decode(attribute["InlineBinary"], validate=False)
-        except (binascii.Error, TypeError, ValueError):
-            return b""
-    words = array("H", (int(number) & 0xFFFF for number in numbers_of(attributes, tag)))
-    return words.tobytes()
+    return group in _GROUPS or tag in _TAGS or group in GROUPS
 
 
 def frames_of(attributes: Attributes) -> int:
@@ -143,12 +105,13 @@ def picture_of(attributes: Attributes, frame_index: int = 0) -> Picture:
     """All about showing one frame. Raises Undecodable when there is no image."""
     shape = shape_of(attributes)
     photometric = shape.photometric
-    palette = _palette(attributes) if photometric == "PALETTE COLOR" else None
+    palette = palette_of(attributes) if photometric == "PALETTE COLOR" else None
     return Picture(
         shape=shape,
         grey=_grey(attributes, frame_index, shape) if shape.samples == 1 else Grey(),
         palette=palette,
-        overlays=_overlays(attributes, frame_index),
+        overlays=overlays_of(attributes, frame_index),
+        shutter=shutter_of(attributes, frame_index),
     )
 
 
@@ -164,28 +127,38 @@ def _places(attributes: Attributes, frame_index: int, group: str) -> list[Attrib
 
 
 def _grey(attributes: Attributes, frame_index: int, shape: ImageShape) -> Grey:
-    slope, intercept, modality = 1.0, 0.0, None
+    grey = Grey(padding=_padding(attributes, shape))
     for place in _places(attributes, frame_index, MODALITY_GROUP):
-        modality = _first_table(place, MODALITY_LUT, shape)
-        said = number_of(place, "00281053")
-        if modality is None and said is None:
-            continue
-        slope, intercept = said or 1.0, number_of(place, "00281052") or 0.0
-        break
-    window, voi = None, None
-    for place in _places(attributes, frame_index, VOI_GROUP):
-        voi, window = _first_table(place, VOI_LUT, shape), _first_window(place)
-        if voi is not None or window is not None:
+        if (found := modality_of(place, grey, shape)) is not None:
+            grey = found
             break
-    return Grey(
-        slope=slope,
-        intercept=intercept,
-        modality=modality,
-        window=window,
-        voi=voi,
-        inverse=shape.photometric == "MONOCHROME1" or text_of(attributes, "20500020") == "INVERSE",
-        padding=_padding(attributes, shape),
-    )
+    for place in _places(attributes, frame_index, VOI_GROUP):
+        if (found := voi_of(place, grey, shape)) is not None:
+            grey = found
+            break
+    table = first_table(attributes, PRESENTATION_LUT, shape)
+    if table is not None:
+        return replace(grey, presentation=table)
+    inverse = text_of(attributes, "20500020") == "INVERSE"
+    return replace(grey, inverse=shape.photometric == "MONOCHROME1" or inverse)
+
+
+def modality_of(place: Attributes, grey: Grey, shape: ImageShape) -> Grey | None:
+    """`grey` with a place's Modality LUT or rescale (C.11.1); None when it has none."""
+    table = first_table(place, MODALITY_LUT, shape)
+    slope = number_of(place, "00281053")
+    if table is None and slope is None:
+        return None
+    intercept = number_of(place, "00281052") or 0.0
+    return replace(grey, slope=slope or 1.0, intercept=intercept, modality=table)
+
+
+def voi_of(place: Attributes, grey: Grey, shape: ImageShape) -> Grey | None:
+    """`grey` with a place's first VOI LUT or window (C.11.2); None when it has none."""
+    table, window = first_table(place, VOI_LUT, shape), _first_window(place)
+    if table is None and window is None:
+        return None
+    return replace(grey, voi=table, window=window)
 
 
 def _first_window(place: Attributes) -> Window | None:
@@ -210,7 +183,8 @@ def _signed(value: int, shape: ImageShape) -> int:
     return value - 65536 if shape.signed and value > 32767 else value
 
 
-def _first_table(place: Attributes, tag: str, shape: ImageShape) -> Table | None:
+def first_table(place: Attributes, tag: str, shape: ImageShape) -> Table | None:
+    """The first LUT of a sequence that makes sense."""
     for item in items_of(place, tag):
         table = table_of(numbers_of(item, "00283002"), raw_of(item, "00283006"), shape)
         if table is not None:
@@ -234,7 +208,8 @@ def table_of(descriptor: list[float], raw: bytes, shape: ImageShape) -> Table | 
     return Table(_signed(int(descriptor[1]), shape), bits, raw[: len(raw) // 2 * 2])
 
 
-def _palette(attributes: Attributes) -> Palette | None:
+def palette_of(attributes: Attributes) -> Palette | None:
+    """The palette of an image or a pseudo-colour state (C.7.9); None when there is none whole."""
     tables = [_palette_table(attributes, channel) for channel in (1, 2, 3)]
     red, green, blue = tables
     if red is None or green is None or blue is None:
@@ -257,29 +232,3 @@ def _palette_table(attributes: Attributes, channel: int) -> Table | None:
     except PixelError:
         return None
     return Table(int(descriptor[1]), int(descriptor[2]), expanded)
-
-
-def _overlays(attributes: Attributes, frame_index: int) -> tuple[Overlay, ...]:
-    found = (_overlay(attributes, f"{group:04X}", frame_index) for group in OVERLAY_GROUPS)
-    return tuple(overlay for overlay in found if overlay is not None)
-
-
-def _overlay(attributes: Attributes, group: str, frame_index: int) -> Overlay | None:
-    """A graphics overlay with bits of its own; regions of interest are not drawn (C.9.2.1.3)."""
-    if text_of(attributes, f"{group}0040") != "G":
-        return None
-    rows = int(number_of(attributes, f"{group}0010") or 0)
-    columns = int(number_of(attributes, f"{group}0011") or 0)
-    raw = raw_of(attributes, f"{group}3000")
-    origin = numbers_of(attributes, f"{group}0050") or [1, 1]
-    index = frame_index - int(number_of(attributes, f"{group}0051") or 1) + 1
-    frames = int(number_of(attributes, f"{group}0015") or 1)
-    if frames == 1 and number_of(attributes, f"{group}0051") is None:
-        index = 0
-    size = rows * columns
-    if not 0 <= index < frames or size <= 0 or len(origin) < 2:
-        return None
-    first, last = index * size // 8, ((index + 1) * size + 7) // 8
-    if len(raw) < last or index * size % 8:
-        return None
-    return Overlay(rows, columns, int(origin[0]) - 1, int(origin[1]) - 1, raw[first:last])

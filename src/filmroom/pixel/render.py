@@ -1,31 +1,37 @@
-"""A frame and a request to a picture file: JPEG, PNG or GIF (PS3.18 8.3.5, 10.4).
+"""A frame and a request to a picture file (PS3.18 8.3.5, 10.4).
 
-Runs in a worker: decode, modality and VOI, palette or colour, overlays, region and size,
-encode. Nothing here is cached but the look-up tables.
+Runs in a worker: decode, modality and VOI, palette or colour, shutters and overlays, then
+what a presentation state lays out, region and size, colour management, notes, and encode.
+Nothing here is cached but the look-up tables.
 """
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from filmroom.pixel.codecs import decode
-from filmroom.pixel.color import apply_palette, to_rgb
+from filmroom.pixel.color import apply_palette, spread_palette, to_rgb
+from filmroom.pixel.encode import Shown, encode
 from filmroom.pixel.errors import BadParameter, NoCodec
+from filmroom.pixel.icc import manage
 from filmroom.pixel.lut import show_grey
+from filmroom.pixel.notes import burn
 from filmroom.pixel.numeric import np
-from filmroom.pixel.options import GIF, LARGEST_AREA, PNG, RenderOptions, Viewport
-from filmroom.pixel.picture import Overlay, Picture, picture_of
+from filmroom.pixel.options import LARGEST_AREA, RenderOptions, Viewport
+from filmroom.pixel.overlay import fill
+from filmroom.pixel.picture import Picture, picture_of
+from filmroom.pixel.present import lay_out
+from filmroom.pixel.shutter import cover
 
 if TYPE_CHECKING:
     from filmroom.pixel.numeric import Array
     from filmroom.pixel.numeric import Bytes as Pixels  # (rows, columns) or (rows, columns, 3)
 
-JPEG_LARGEST_SIDE = 65500
 THIN_TO = 2  # source pixels per rendered one that grey levels are looked up for
+SPARE = 1.5  # decoded pixels per rendered one at least: wavelets' small pictures are sharp
 SKIP_FROM = 4  # source pixels per rendered one from which whole pixels are skipped first
 
 
@@ -56,8 +62,7 @@ def render(
 ) -> bytes:
     """Render a decoded frame by the attributes of its instance (DICOM JSON)."""
     picture = picture_of(attributes, frame_index)
-    shown = _show(frame, picture.shape.photometric, picture, options)
-    return encode([shown], options)
+    return encode([_show(frame, picture.shape.photometric, picture, options)], options)
 
 
 def render_from(
@@ -83,39 +88,72 @@ def render_stored(
     options: RenderOptions,
     frame_time_ms: float = 100.0,
 ) -> bytes:
-    """Decode and render frames as stored; several only for GIF. The task for a worker."""
-    shown = []
-    for stored in frames:
-        array, photometric = decode(
-            stored.coded,
-            transfer_syntax_uid,
-            stored.picture.shape,
-            bit_offset=stored.bit_offset,
-        )
-        shown.append(_show(array, photometric, stored.picture, options))
-    return encode(shown, options, frame_time_ms)
+    """Decode and render frames as stored; several only for what moves. The task for a worker."""
+
+    def shown() -> Iterator[Shown]:
+        for stored in frames:
+            picture = stored.picture
+            array, photometric = decode(
+                stored.coded,
+                transfer_syntax_uid,
+                picture.shape,
+                bit_offset=stored.bit_offset,
+                reduce=_halvings(picture, options),
+            )
+            yield _show(array, photometric, picture, options)
+
+    return encode(shown(), options, frame_time_ms)
 
 
-def _show(array: Array, photometric: str, picture: Picture, options: RenderOptions) -> Pixels:
-    skip = _skip(array, photometric, picture, options)
-    if skip > 1 and options.viewport is not None:
-        size = _size(array.shape[0], array.shape[1], options.viewport)
-        return _resize(paint(array[::skip, ::skip], photometric, picture, options), *size)
-    return place(paint(array, photometric, picture, options), options)
+def _show(array: Array, photometric: str, picture: Picture, options: RenderOptions) -> Shown:
+    pixels = _laid_out(array, photometric, picture, options)
+    pixels, profile = manage(pixels, picture.profile, options.profile)
+    if picture.notes is not None:
+        pixels = burn(pixels, picture.notes)
+    return Shown(pixels, profile)
 
 
-def _skip(array: Array, photometric: str, picture: Picture, options: RenderOptions) -> int:
-    """Of how many pixels each way one is enough for a much smaller picture of a grey image."""
+def _laid_out(array: Array, photometric: str, picture: Picture, options: RenderOptions) -> Pixels:
+    """The picture in its final size."""
+    viewport = options.viewport
+    if picture.presentation is not None:
+        pixels = paint(array, photometric, picture, options)
+        simple = options.region is None and viewport is not None and viewport == _whole(viewport)
+        if simple and viewport is not None:
+            return lay_out(pixels, picture.presentation, (viewport.width, viewport.height))
+        return place(lay_out(pixels, picture.presentation, None), options)
+    if viewport is None or not _scales(picture, options):
+        return place(paint(array, photometric, picture, options), options)
+    height, width = _size(picture.shape.rows, picture.shape.columns, viewport)
+    skip = min(array.shape[0] // height, array.shape[1] // width) // THIN_TO
+    if array.ndim == 2 and skip > 1:
+        array = array[::skip, ::skip]
+    return _resize(paint(array, photometric, picture, options), height, width)
+
+
+def _scales(picture: Picture, options: RenderOptions) -> bool:
+    """Whether a smaller array gives the same picture, but smaller: nothing is drawn by place."""
+    viewport, shape = options.viewport, picture.shape
+    if options.region is not None or viewport is None or viewport != _whole(viewport):
+        return False
+    if picture.overlays or picture.shutter or picture.palette or picture.presentation:
+        return False
     grey = picture.grey
     window = options.window or grey.window
-    is_plain = array.ndim == 2 and photometric != "PALETTE COLOR" and not picture.overlays
-    if not is_plain or (grey.voi is None and (window is None or not window.usable)):
-        return 1  # without a window the frame's own range is its window
-    viewport = options.viewport
-    if options.region is not None or viewport is None or viewport != _whole(viewport):
-        return 1
-    height, width = _size(array.shape[0], array.shape[1], viewport)
-    return int(min(array.shape[0] // height, array.shape[1] // width) // THIN_TO)
+    known = grey.voi is not None or (window is not None and window.usable)
+    known = known or (shape.bits <= 8 and grey.modality is None and grey.slope == 1.0)
+    # Else the frame's own range is its window, and all pixels have a say in it.
+    return known or shape.samples > 1
+
+
+def _halvings(picture: Picture, options: RenderOptions) -> int:
+    """How often the size may be halved while decoding."""
+    viewport, shape = options.viewport, picture.shape
+    if viewport is None or not _scales(picture, options):
+        return 0
+    height, width = _size(shape.rows, shape.columns, viewport)
+    spare = min(shape.rows / height, shape.columns / width) / SPARE
+    return max(int(spare).bit_length() - 1, 0)
 
 
 def _whole(viewport: Viewport) -> Viewport:
@@ -123,7 +161,7 @@ def _whole(viewport: Viewport) -> Viewport:
 
 
 def paint(array: Array, photometric: str, picture: Picture, options: RenderOptions) -> Pixels:
-    """Sample values to grey levels or RGB, overlays burnt in, still in full size."""
+    """Sample values to grey levels or RGB, shutters and overlays on it, still in full size."""
     shape = picture.shape
     if array.ndim == 3:
         pixels = to_rgb(array, photometric, shape)
@@ -136,20 +174,12 @@ def paint(array: Array, photometric: str, picture: Picture, options: RenderOptio
         if options.window is not None:
             grey = replace(grey, window=options.window, voi=None)
         pixels = show_grey(array, grey, shape)
+        if picture.pseudo is not None:
+            pixels = spread_palette(picture.pseudo)[pixels]
+    if picture.shutter is not None:
+        pixels = cover(pixels, picture.shutter)
     for overlay in picture.overlays:
-        pixels = _burn(pixels, overlay)
-    return pixels
-
-
-def _burn(pixels: Pixels, overlay: Overlay) -> Pixels:
-    size = overlay.rows * overlay.columns
-    bits = np.unpackbits(np.frombuffer(overlay.bits, np.uint8), count=size, bitorder="little")
-    mask = bits.reshape(overlay.rows, overlay.columns).astype(bool)
-    top, left = max(overlay.row, 0), max(overlay.column, 0)
-    mask = mask[top - overlay.row :, left - overlay.column :]
-    mask = mask[: max(pixels.shape[0] - top, 0), : max(pixels.shape[1] - left, 0)]
-    pixels = pixels.copy()
-    pixels[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = 255
+        pixels = fill(pixels, overlay.mask(*pixels.shape[:2]), overlay.colour)
     return pixels
 
 
@@ -214,45 +244,3 @@ def _resize(pixels: Pixels, height: int, width: int) -> Pixels:
     method = Image.Resampling.BILINEAR if smaller else Image.Resampling.BICUBIC
     image = Image.fromarray(np.ascontiguousarray(pixels))
     return np.asarray(image.resize((width, height), method, reducing_gap=2.0))
-
-
-def encode(
-    pictures: Sequence[Pixels], options: RenderOptions, frame_time_ms: float = 100.0
-) -> bytes:
-    """Rendered frames as a file of the wanted media type; several only for GIF."""
-    if not pictures:
-        raise BadParameter("there is no frame to render")
-    if options.media_type == GIF:
-        return _gif(pictures, frame_time_ms)
-    pixels = np.ascontiguousarray(pictures[0])
-    import imagecodecs
-
-    if options.media_type == PNG:
-        return bytes(imagecodecs.png_encode(pixels, level=1))
-    if max(pixels.shape[:2]) > JPEG_LARGEST_SIDE:
-        raise BadParameter("the image is too large for JPEG, ask for a viewport")
-    space = "GRAYSCALE" if pixels.ndim == 2 else "RGB"
-    return bytes(
-        imagecodecs.jpeg8_encode(
-            pixels,
-            level=options.quality,
-            colorspace=space,
-            outcolorspace="GRAYSCALE" if pixels.ndim == 2 else "YCBCR",
-        )
-    )
-
-
-def _gif(pictures: Sequence[Pixels], frame_time_ms: float) -> bytes:
-    from PIL import Image
-
-    images = [Image.fromarray(np.ascontiguousarray(pixels)) for pixels in pictures]
-    if images[0].mode == "RGB":
-        images = [image.quantize(256, Image.Quantize.FASTOCTREE) for image in images]
-    out = io.BytesIO()
-    # Browsers take anything under 20 ms for 100 ms.
-    duration = max(round(frame_time_ms / 10) * 10, 20)
-    more: dict[str, Any] = {}
-    if len(images) > 1:
-        more = {"save_all": True, "append_images": images[1:], "duration": duration, "loop": 0}
-    images[0].save(out, "GIF", **more)
-    return out.getvalue()

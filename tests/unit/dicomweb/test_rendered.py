@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import replace
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pydicom
 import pytest
@@ -22,7 +23,7 @@ from filmroom.dicom import frames
 from filmroom.dicom.frames import FrameTable
 from filmroom.dicom.part10 import parse_meta
 from filmroom.dicom.scan import scan
-from filmroom.dicomweb import rendered
+from filmroom.dicomweb import rendered, rendered_offers
 from filmroom.dicomweb.rendered import render_response, representative
 from filmroom.pixel.errors import BadParameter
 from filmroom.pixel.pool import Pool
@@ -44,7 +45,9 @@ def an_image(number=1, count=1, series="1.2.3", **more) -> bytes:
         ds.FrameTime = 50
     for name, value in more.items():
         setattr(ds, name, value)
-    planes = [np.full((8, 12), 10 * number + frame, np.uint8) for frame in range(count)]
+    planes = [
+        np.full((ds.Rows, ds.Columns), 10 * number + frame, np.uint8) for frame in range(count)
+    ]
     ds.PixelData = b"".join(plane.tobytes() for plane in planes)
     ds["PixelData"].VR = "OB"
     return as_file(ds)
@@ -179,6 +182,9 @@ async def test_an_instance_is_a_jpeg_by_default(pool):
         ("image/png", "image/png"),
         ("image/gif;q=0.5, image/png;q=0.4", "image/gif"),
         ("image/avif,image/webp,image/*,*/*;q=0.8", "image/jpeg"),
+        ("image/webp", "image/webp"),
+        ("image/webp, image/jpeg;q=0.9", "image/webp"),
+        ("image/jpeg, image/webp", "image/jpeg"),
         ("", "image/jpeg"),
     ],
 )
@@ -187,31 +193,70 @@ async def test_the_client_chooses_the_media_type(pool, accept, got):
     assert response.headers["content-type"] == got
 
 
-@pytest.mark.parametrize("accept", ["video/mp4", "text/html", "image/webp"])
+@pytest.mark.parametrize("accept", ["video/mp4", "text/html", "image/avif"])
 async def test_other_media_types_are_not_acceptable(pool, accept):
     with pytest.raises(Unsupported):
         await ask(pool, FakeRetriever(an_image()), "1.2.3.1", accept=accept)
 
 
+async def test_what_is_asked_of_a_picture_is_done(pool):
+    retriever = FakeRetriever(an_image(1, PatientName="Hopper^Grace", Rows=128, Columns=192))
+    plain = np.asarray(await picture(await ask(pool, retriever, "1.2.3.1", accept="image/png")))
+    noted = await ask(pool, retriever, "1.2.3.1", accept="image/png", annotation="patient")
+    assert "warning" not in noted.headers
+    assert (np.asarray(await picture(noted)) != plain).any()
+
+
+async def test_a_thumbnail_is_not_written_on(pool):
+    with pytest.raises(BadParameter, match="thumbnail"):
+        await ask(pool, FakeRetriever(an_image()), "1.2.3.1", thumbnail=True, annotation="patient")
+
+
+async def test_a_multi_frame_image_is_a_movie_when_it_is_asked_for(pool):
+    retriever = FakeRetriever(an_image(count=5))
+    response = await ask(pool, retriever, "1.2.3.1", accept="video/mp4")
+    assert response.headers["content-type"] == "video/mp4"
+    with av.open(io.BytesIO(await body_of(response))) as movie:
+        stream = movie.streams.video[0]
+        levels = [frame.to_ndarray(format="gray").mean() for frame in movie.decode(stream)]
+        assert float(stream.duration * stream.time_base) == pytest.approx(0.25)
+    assert levels == pytest.approx([10, 11, 12, 13, 14], abs=2)
+
+
+async def test_a_movie_of_more_than_can_be_made_leaves_frames_out_and_is_as_long(pool, monkeypatch):
+    monkeypatch.setitem(rendered.LIMITS, "video/mp4", (4096, 1 << 20, 3 * 8 * 12))
+    retriever = FakeRetriever(an_image(count=6))
+    response = await ask(pool, retriever, "1.2.3.1", accept="video/mp4")
+    with av.open(io.BytesIO(await body_of(response))) as movie:
+        stream = movie.streams.video[0]
+        levels = [frame.to_ndarray(format="gray").mean() for frame in movie.decode(stream)]
+        assert float(stream.duration * stream.time_base) == pytest.approx(0.3)
+    assert levels == pytest.approx([10, 12, 14], abs=2)
+
+
 @pytest.mark.parametrize(
-    ("wish", "named"),
-    [
-        ({"annotation": "patient,technique"}, "annotation"),
-        ({"iccprofile": "srgb"}, "iccprofile"),
-        ({"annotation": "patient", "iccprofile": "yes"}, "iccprofile and annotation"),
-        ({"iccprofile": "no"}, None),
-        ({"annotation": "", "window": "40,400,linear"}, None),
-        ({"annotation": "patient", "thumbnail": True}, None),
-    ],
+    "asked", [{"frame": 1}, {"thumbnail": True}, {"instance": None, "series": "1.2.3"}], ids=str
 )
-async def test_a_wish_that_is_not_granted_is_named_in_a_warning(pool, wish, named):
-    response = await ask(pool, FakeRetriever(an_image()), "1.2.3.1", **wish)
-    assert response.status_code == 200
-    warning = response.headers.get("warning")
-    if named is None:
-        assert warning is None
-    else:
-        assert warning.startswith(f'299 filmroom "{named} not applied')
+async def test_only_a_whole_instance_is_a_movie(pool, asked):
+    asked = {"instance": "1.2.3.1"} | asked
+    with pytest.raises(Unsupported):
+        await ask(pool, FakeRetriever(an_image(count=5)), accept="video/mp4", **asked)
+
+
+async def test_a_picture_is_liked_better_than_a_movie_unless_the_client_says_otherwise(pool):
+    retriever = FakeRetriever(an_image(count=5))
+    for accept in ("*/*", "video/mp4, image/jpeg", ""):
+        response = await ask(pool, retriever, "1.2.3.1", accept=accept)
+        wanted = "video/mp4" if accept.startswith("video") else "image/jpeg"
+        assert response.headers["content-type"] == wanted
+
+
+async def test_without_pyav_the_answer_says_what_is_missing(pool, monkeypatch):
+    monkeypatch.setattr(rendered_offers, "can_make_movies", lambda: False)
+    with pytest.raises(Unsupported, match="extra `video`"):
+        await ask(pool, FakeRetriever(an_image(count=5)), "1.2.3.1", accept="video/mp4")
+    response = await ask(pool, FakeRetriever(an_image(count=5)), "1.2.3.1", accept="*/*")
+    assert response.headers["content-type"] == "image/jpeg"
 
 
 async def test_what_is_no_image_is_unsupported_and_says_what_to_do(pool):
