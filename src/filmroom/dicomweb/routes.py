@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from filmroom.dicomweb import capabilities, frames, qido, rendering, stow, wado
 from filmroom.dicomweb.problems import Problem, guarded
 from filmroom.dicomweb.service import Service, Settings
+from filmroom.documents.kinds import media_types
 
 if TYPE_CHECKING:
     from filmroom.archive.archive import Archive
@@ -40,6 +41,7 @@ class Resource:
 
 
 IMAGES = ("image/jpeg", "image/png", "image/gif")
+SHOWN = tuple(dict.fromkeys((*IMAGES, *media_types())))
 
 # The busiest first: routes are tried in order.
 RESOURCES: tuple[Resource, ...] = (
@@ -63,7 +65,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(f"{INSTANCE}/frames/{{frames}}/thumbnail", rendering.thumbnail,
              does="Retrieve Frame Thumbnail", offers=IMAGES),
     Resource(f"{INSTANCE}/rendered", rendering.rendered, does="Retrieve Rendered Instance",
-             offers=IMAGES),
+             offers=SHOWN),
     Resource(f"{INSTANCE}/thumbnail", rendering.thumbnail, does="Retrieve Instance Thumbnail",
              offers=IMAGES),
     Resource(f"{SERIES}/rendered", rendering.rendered, does="Retrieve Rendered Series",
