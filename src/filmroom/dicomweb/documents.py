@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -29,6 +29,7 @@ from filmroom.dicomweb.answers import (
     BINARY_HEADERS,
     DOCUMENT_HEADERS,
     INLINE_BYTES,
+    Chunk,
     Pieces,
     Stream,
     byte_range,
@@ -286,7 +287,7 @@ class _Maker:
         if wanted is not None:
             headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
 
-        async def chunks() -> Any:
+        async def chunks() -> AsyncIterator[Chunk]:
             with retriever.open(handle) as file:
                 async for chunk in read_pieces(file, ((bulk.offset + first, stop - first),)):
                     yield chunk

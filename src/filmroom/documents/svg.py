@@ -34,8 +34,8 @@ def _u(millimetres: float) -> int:
 
 
 def _patterns() -> Markup:
-    fine = element("path", d="M100 0H0V100", fill="none", stroke=FINE, stroke_width="10")
-    coarse = element("path", d="M500 0H0V500", fill="none", stroke=COARSE, stroke_width="15")
+    fine = element("path", d="M100 0H0V100", fill="none", stroke=FINE, stroke_width="12")
+    coarse = element("path", d="M500 0H0V500", fill="none", stroke=COARSE, stroke_width="20")
     one = element(
         "pattern", fine, id="mm", width="100", height="100", patternUnits="userSpaceOnUse"
     )
