@@ -181,11 +181,12 @@ class _Maker:
 
     async def sound(self, media_type: str) -> Response:
         """What was spoken, as a file that browsers play; they ask for it in ranges."""
-        body = await self._work(work.sound)
         etag = self._etag(("sound",))
         headers = {**BINARY_HEADERS, "Content-Type": media_type, "ETag": etag}
         unchanged = not_modified(self._request, etag, headers)
-        return unchanged or ranged(self._request, body, headers, etag)
+        if unchanged is not None:
+            return unchanged
+        return ranged(self._request, await self._kept(etag, work.sound), headers, etag)
 
     @property
     def _params(self) -> Mapping[str, str]:
@@ -205,15 +206,20 @@ class _Maker:
         unchanged = not_modified(self._request, etag, headers)
         if unchanged is not None:
             return unchanged
-        key = (self._content, wish)
-        body = MADE.get(key)
-        if body is None:
-            body = await self._work(make, *args)
-            MADE.put(key, body, len(body))
+        body = await self._kept(etag, make, *args)
         if media_type in SMALL:
             return Pieces((body,), {**headers, "Content-Type": media_type})
         full = f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
         return await document(self._request, body, full, headers)
+
+    async def _kept(self, etag: str, make: Callable[..., bytes], *args: Any) -> bytes:
+        """What a worker has made for this ETag, from memory when it was lately."""
+        key = (self._content, etag)
+        body = MADE.get(key)
+        if body is None:
+            body = await self._work(make, *args)
+            MADE.put(key, body, len(body))
+        return body
 
     async def _work(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function` in a worker, with the data set as its first argument."""

@@ -105,7 +105,7 @@ class _Page:
                     notes.append(self._any(child, level))
                 continue
             title = child.name.label if child.name else ""
-            seen = self._value(child) if child.references or child.target else child.value
+            seen = self._inline(child)
             value = element("span", seen, title=title, id=self._anchor(child))
             line.append(joined(value, _when(child), Markup(" ")))
             if child.children:
@@ -114,6 +114,12 @@ class _Page:
         if line:
             yield element("p", *line, class_="flow")
         yield from notes
+
+    def _inline(self, item: Item) -> Markup:
+        """A value within a line: no pictures."""
+        if item.references:
+            return joined(*(self._link(each) for each in item.references))
+        return self._value(item) if item.target else _bdi(item.value)
 
     def _name(self, item: Item) -> Markup:
         if item.name is None or item.value_type == "":
