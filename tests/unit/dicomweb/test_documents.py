@@ -4,6 +4,7 @@ import io
 
 import pydicom
 import pytest
+from obstore.store import MemoryStore
 from PIL import Image
 
 from documents import (
@@ -19,9 +20,11 @@ from documents import (
     group,
     heartbeats,
     item,
+    new_uid,
     reference,
     text,
 )
+from filmroom.blobs.objects import ObjectBlobs
 from filmroom.dicomweb import documents
 from filmroom.dicomweb.answers import INLINE_BYTES
 from filmroom.pixel.pool import Pool
@@ -274,6 +277,24 @@ async def test_a_document_has_no_frames(room):
     ds = report()
     await put(room, ds)
     assert (await room.get(path_of(ds, "/frames/1/rendered"))).status_code in (404, 406)
+
+
+async def test_a_document_in_an_object_store_is_fetched_first(make_room):
+    pool, store = Pool(1), MemoryStore()
+    try:
+        room = make_room(pool=pool, blobs=lambda folder: ObjectBlobs(store, folder))
+        long = encapsulated(PDF + bytes(range(256)) * (INLINE_BYTES // 256))
+        for ds in (report(), an_ecg(), encapsulated(), long):
+            await put(room, ds)
+            elsewhere = ObjectBlobs(store, room.folder / new_uid(), cache_bytes=64 << 20)
+            room.retriever._blobs = elsewhere  # of a node that has not received it
+            answer = await room.get(path_of(ds))
+            assert answer.status_code == 200, answer.text
+            small = await room.get(path_of(ds, "/thumbnail"))
+            assert small.status_code == 200, small.text
+        assert answer.content == PDF + bytes(range(256)) * (INLINE_BYTES // 256)
+    finally:
+        pool.close()
 
 
 async def test_a_page_is_made_once_for_the_same_wish(room, monkeypatch):
