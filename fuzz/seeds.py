@@ -36,6 +36,10 @@ QUERY_WORDS = (b"PatientName=", b"includefield=all", b"fuzzymatching=true", b"&l
 ACCEPT_WORDS = (b"multipart/related", b"; type=", b"; transfer-syntax=", b";q=0.5", b"*/*",
                 b"application/dicom", b"image/jls", b'"', b"\\")  # fmt: skip
 
+DOCUMENT_WORDS = (*DICOM_WORDS, b"CONTAINER", b"SCOORD3D", b"TCOORD", b"PNAME ", b"IMAGE ",
+                  b"CONTINUOUS", b"<script>", b"@\0\x30\xa7", b"@\0@\xa0", b"\0T\x00\x01",
+                  b"1e308", b"1e-308", b"SS", b"MB")  # fmt: skip
+
 
 def association() -> Iterator[bytes]:
     """Streams to a stranger, and within an association."""
@@ -135,3 +139,65 @@ def identifier() -> Iterator[bytes]:
             yield b"\x08" + keys
     explicit = struct.pack("<HH2sH", 8, 0x52, b"CS", 6) + b"STUDY "
     yield b"\1" + explicit + struct.pack("<HH2sH", 0x10, 0x10, b"PN", 2) + b"A*"
+
+
+def explicit(tag: int, vr: bytes, value: bytes) -> bytes:
+    """One element of a seed, Explicit VR Little Endian."""
+    value += b"\0" * (len(value) % 2)
+    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr)
+    if vr in (b"SQ", b"OW", b"OB", b"UT"):
+        return head + struct.pack("<HI", 0, len(value)) + value
+    return head + struct.pack("<H", len(value)) + value
+
+
+def item(*elements: bytes) -> bytes:
+    """One item of a sequence."""
+    inside = b"".join(elements)
+    return struct.pack("<HHI", 0xFFFE, 0xE000, len(inside)) + inside
+
+
+def documents() -> Iterator[bytes]:
+    """A small report with one of each kind of value, and small waveforms."""
+    coded = explicit(0x00080100, b"SH", b"1") + explicit(0x00080104, b"LO", b"<b>&")
+    name = explicit(0x0040A043, b"SQ", item(coded))
+    how = explicit(0x0040A010, b"CS", b"CONTAINS")
+
+    def of(kind: bytes, *more: bytes) -> bytes:
+        return item(how, explicit(0x0040A040, b"CS", kind), name, *more)
+
+    image = item(explicit(0x00081155, b"UI", b"1.2.3"), explicit(0x00081160, b"IS", b"1\\2"))
+    unit = explicit(0x004008EA, b"SQ", item(coded))
+    number = explicit(0x0040A300, b"SQ", item(unit, explicit(0x0040A30A, b"DS", b"1.5")))
+    points = explicit(0x00700022, b"FL", struct.pack("<4f", 1, 2, 3, float("nan")))
+    content = [
+        of(b"TEXT", explicit(0x0040A160, b"UT", b"a <script> \x1b b")),
+        of(b"NUM", number),
+        of(b"CODE", explicit(0x0040A168, b"SQ", item(coded))),
+        of(b"IMAGE", explicit(0x00081199, b"SQ", image)),
+        of(b"SCOORD", explicit(0x00700023, b"CS", b"POINT"), points),
+        of(b"TCOORD", explicit(0x0040A138, b"DS", b"1\\2")),
+        of(b"DATE", explicit(0x0040A121, b"DA", b"20260102")),
+        item(explicit(0x0040DB73, b"UL", struct.pack("<2I", 1, 1))),
+    ]
+    for some in (content, content[:2], content[3:5]):
+        inner = of(b"CONTAINER", explicit(0x0040A730, b"SQ", b"".join(some)))
+        yield b"\0" + name + explicit(0x0040A730, b"SQ", inner)
+    lead = item(
+        explicit(0x003A0203, b"SH", b"II"),
+        explicit(0x003A0210, b"DS", b"2.5"),
+        explicit(0x003A0211, b"SQ", item(explicit(0x00080100, b"SH", b"uV"))),
+    )
+    for kind, bits in ((b"SS", 16), (b"UB", 8), (b"MB", 8)):
+        group = item(
+            explicit(0x003A0005, b"US", struct.pack("<H", 1)),
+            explicit(0x003A0010, b"UL", struct.pack("<I", 60)),
+            explicit(0x003A001A, b"DS", b"50"),
+            explicit(0x003A0200, b"SQ", lead),
+            explicit(0x54001004, b"US", struct.pack("<H", bits)),
+            explicit(0x54001006, b"CS", kind),
+            explicit(0x54001010, b"OW", bytes(range(0, 240, 2))),
+        )
+        yield b"\0" + explicit(0x54000100, b"SQ", group)
+    yield (
+        b"\0" + explicit(0x00420011, b"OB", b"%PDF-1.4") + explicit(0x00420015, b"UL", b"\7\0\0\0")
+    )

@@ -11,6 +11,7 @@ from fuzz import (
     association,
     data_set,
     dicom_json,
+    documents,
     file_meta,
     identifier,
     multipart,
@@ -48,6 +49,7 @@ TARGETS = {
         Target("native_xml", native_xml.check, seeds.native_xml, 1500, seeds.XML_WORDS),
         Target("qido", qido.check, seeds.qido, 800, seeds.QUERY_WORDS),
         Target("accept", accept.check, seeds.accept, 600, seeds.ACCEPT_WORDS),
+        Target("documents", documents.check, seeds.documents, 1500, seeds.DOCUMENT_WORDS),
         Target("identifier", identifier.check, seeds.identifier, 800, seeds.DICOM_WORDS),
     )
 }

@@ -1,14 +1,16 @@
-"""The rendered resources' way to rendered.py: path and parameters checked, pixels not here."""
+"""The rendered resources' way to rendered.py, or documents.py: path and parameters checked."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from filmroom.archive.errors import Unsupported
+from filmroom.dicomweb import documents
 from filmroom.dicomweb.leaving import while_there
 from filmroom.dicomweb.problems import bad_request
 from filmroom.dicomweb.rendered import render_response
-from filmroom.dicomweb.service import Service, principal_of, required_uid, uid_of
+from filmroom.dicomweb.service import Service, accept_of, principal_of, required_uid, uid_of
 from filmroom.dicomweb.video import is_video, stored_video
 
 
@@ -23,29 +25,47 @@ async def thumbnail(service: Service, request: Request) -> Response:
 
 
 async def _render(service: Service, request: Request, *, thumbnail: bool) -> Response:
-    principal = principal_of(request)
     study, series = required_uid(request, "study"), uid_of(request, "series")
-    instance = uid_of(request, "instance")
-    frame_index = _frame_index(request.path_params.get("frames"))
-    accept = request.query_params.get("accept") or request.headers.get("accept")
-    if instance is not None and frame_index is None and not thumbnail:
-        handle = await service.archive.retriever.instance(principal, study, series, instance)
+    instance, accept = uid_of(request, "instance"), accept_of(request)
+    whole = instance if "frames" not in request.path_params else None
+    if whole is not None and not thumbnail:
+        retriever = service.archive.retriever
+        handle = await retriever.instance(principal_of(request), study, series, whole)
         if is_video(handle):
             return await stored_video(service, request, handle, accept)
     async with while_there(request.receive):
-        return await render_response(
-            service.archive,
-            service.pool,
-            principal,
-            study=study,
-            series=series,
-            instance=instance,
-            frame_index=frame_index,
-            params=dict(request.query_params),
-            accept=accept,
-            thumbnail=thumbnail,
-            if_none_match=request.headers.get("if-none-match"),
-        )
+        if whole is not None and series is not None:
+            uids = (study, series, whole)
+            found = await documents.of_instance(
+                service, request, uids, accept=accept, thumbnail=thumbnail
+            )
+            if found is not None:
+                return found
+        try:
+            return await _images(service, request, thumbnail=thumbnail)
+        except Unsupported:
+            if instance is not None or not thumbnail:
+                raise
+            found = await documents.stand_in(service, request, study, series, accept)
+            if found is None:
+                raise
+            return found
+
+
+async def _images(service: Service, request: Request, *, thumbnail: bool) -> Response:
+    return await render_response(
+        service.archive,
+        service.pool,
+        principal_of(request),
+        study=required_uid(request, "study"),
+        series=uid_of(request, "series"),
+        instance=uid_of(request, "instance"),
+        frame_index=_frame_index(request.path_params.get("frames")),
+        params=dict(request.query_params),
+        accept=request.query_params.get("accept") or request.headers.get("accept"),
+        thumbnail=thumbnail,
+        if_none_match=request.headers.get("if-none-match"),
+    )
 
 
 def _frame_index(number: str | None) -> int | None:

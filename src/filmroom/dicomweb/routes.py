@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from filmroom.dicomweb import capabilities, frames, qido, rendering, stow, wado
 from filmroom.dicomweb.problems import Problem, guarded
 from filmroom.dicomweb.service import Service, Settings
+from filmroom.documents.kinds import media_types
 
 if TYPE_CHECKING:
     from filmroom.archive.archive import Archive
@@ -41,6 +42,7 @@ class Resource:
 
 IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 VIDEOS = ("video/mp4", "video/mpeg")  # stored ones; MP4 of other multi-frame images by an extra
+SHOWN = tuple(dict.fromkeys((*IMAGES, *VIDEOS, *media_types())))
 
 # The busiest first: routes are tried in order.
 RESOURCES: tuple[Resource, ...] = (
@@ -64,7 +66,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(f"{INSTANCE}/frames/{{frames}}/thumbnail", rendering.thumbnail,
              does="Retrieve Frame Thumbnail", offers=IMAGES),
     Resource(f"{INSTANCE}/rendered", rendering.rendered, does="Retrieve Rendered Instance",
-             offers=IMAGES + VIDEOS),
+             offers=SHOWN),
     Resource(f"{INSTANCE}/thumbnail", rendering.thumbnail, does="Retrieve Instance Thumbnail",
              offers=IMAGES),
     Resource(f"{SERIES}/rendered", rendering.rendered, does="Retrieve Rendered Series",

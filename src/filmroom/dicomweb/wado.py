@@ -17,7 +17,7 @@ from filmroom.archive.errors import NotHeld, Unsupported
 from filmroom.archive.records import Handle, Selection
 from filmroom.archive.selected import Few, Selected, Sound
 from filmroom.dicom.uids import EXPLICIT_VR_LE, is_valid_uid
-from filmroom.dicomweb import negotiate, xml
+from filmroom.dicomweb import documents, negotiate, xml
 from filmroom.dicomweb.answers import (
     BINARY_HEADERS,
     DOCUMENT_HEADERS,
@@ -44,7 +44,7 @@ from filmroom.dicomweb.multipart import (
     new_boundary,
     part_head,
 )
-from filmroom.dicomweb.negotiate import AS_STORED, DICOM, JSON, XML, ZIP, Form
+from filmroom.dicomweb.negotiate import AS_STORED, DICOM, JSON, XML, ZIP, Form, accept_text
 from filmroom.dicomweb.problems import bad_request
 from filmroom.dicomweb.rendered import render_response
 from filmroom.dicomweb.service import (
@@ -400,6 +400,12 @@ async def wado_uri(service: Service, request: Request) -> Response:
         if is_video(handle) and frame_index is None:
             return await stored_video(service, request, handle, accept)
         async with while_there(request.receive):
+            if "frameNumber" not in params:
+                found = await documents.of_instance(
+                    service, request, (study, series, sop), accept=accept_text(None, wanted)
+                )
+                if found is not None:
+                    return found
             return await render_response(
                 service.archive,
                 service.pool,

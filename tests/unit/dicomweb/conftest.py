@@ -63,10 +63,10 @@ class Door:
 class Room:
     """An archive, its DICOMweb routes, and a client."""
 
-    def __init__(self, folder, settings=None, role="radiologist", pool=None):
+    def __init__(self, folder, settings=None, role="radiologist", pool=None, blobs=None):
         self.folder = folder
         self.index = open_index(f"sqlite:///{folder}/index.sqlite")
-        self.blobs = FilesystemBlobs(folder)
+        self.blobs = (blobs or FilesystemBlobs)(folder)
         self.committer = Committer(
             self.index, self.blobs, Duplicates.KEEP_FIRST, quarantine_max_bytes=1 << 20
         )

@@ -1,0 +1,1 @@
+"""What is not an image made visible: reports, encapsulated documents, waveforms. Pure."""
