@@ -9,6 +9,7 @@ from pathlib import Path
 from fuzz import (
     accept,
     association,
+    codestream,
     data_set,
     dicom_json,
     file_meta,
@@ -48,6 +49,7 @@ TARGETS = {
         Target("native_xml", native_xml.check, seeds.native_xml, 1500, seeds.XML_WORDS),
         Target("qido", qido.check, seeds.qido, 800, seeds.QUERY_WORDS),
         Target("accept", accept.check, seeds.accept, 600, seeds.ACCEPT_WORDS),
+        Target("codestream", codestream.check, seeds.codestream, 1500, seeds.MARKERS),
         Target("identifier", identifier.check, seeds.identifier, 800, seeds.DICOM_WORDS),
     )
 }

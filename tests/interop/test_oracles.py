@@ -275,3 +275,42 @@ def test_what_we_write_is_read_by_others_as_we_read_it(syntax, loss, written, tm
         if loss is None:
             assert np.array_equal(decoded, a_picture(shape))
     print(dict(readers))
+
+
+def ways() -> list[tuple[str, int, str]]:
+    """(syntax, fragments of a frame, kind of offset table), of those that can be told apart.
+
+    An extended table wants one fragment for each frame (PS3.3 C.7.6.3.1.8), and RLE frames in
+    several fragments say nowhere where they begin. (pydicom writes no JPEG XL.)
+    """
+    found = []
+    for syntax in (ts.RLE, ts.JPEG_LOSSLESS_SV1, ts.JPEG_LS_LOSSLESS, ts.J2K_LOSSLESS, ts.HTJ2K):
+        found += [(syntax, 1, "none"), (syntax, 1, "basic"), (syntax, 1, "extended")]
+        found += [(syntax, 3, "basic")] + [(syntax, 3, "none")] * (syntax != ts.RLE)
+    return found
+
+
+@pytest.mark.parametrize(("syntax", "fragments", "table"), ways())
+def test_frames_are_found_whatever_fragments_and_tables_they_come_in(
+    syntax, fragments, table, tmp_path
+):
+    shape = ImageShape(45, 63, 1, 16, 12)
+    pictures = [np.roll(a_picture(shape), 5 * n, axis=0) for n in range(3)]
+    coded = [encode_frame(picture, syntax, shape) for picture in pictures]
+    path = tmp_path / "several.dcm"
+    as_file(path, coded[0], syntax, shape)
+    data_set = pydicom.dcmread(path)
+    data_set.NumberOfFrames = 3
+    if table == "extended":
+        value, offsets, lengths = pydicom.encaps.encapsulate_extended(coded)
+        data_set.ExtendedOffsetTable, data_set.ExtendedOffsetTableLengths = offsets, lengths
+    else:
+        value = encapsulate(coded, fragments_per_frame=fragments, has_bot=table == "basic")
+    data_set.PixelData = value
+    data_set["PixelData"].VR = "OB"
+    data_set["PixelData"].is_undefined_length = True
+    data_set.save_as(path, enforce_file_format=True)
+    ours = Ours(path)
+    assert ours.table.frames == 3
+    for index, picture in enumerate(pictures):
+        assert np.array_equal(decode(ours.frame(index), syntax, ours.shape).array, picture)
