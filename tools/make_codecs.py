@@ -30,8 +30,8 @@ only (what we write is by pixel). Signed colour is rare and behaves like signed 
 
 Without a loss being wished for, frames are coded exactly wherever the syntax can be; only JPEG
 Baseline and Extended cannot. Every lossless cell comes back bit for bit: a test tries each in both
-directions. What is decoded is compared with what dcmtk, gdcm and others make of it. HTJ2K of 32 bits
-is read by nobody else that was tried.
+directions. What is decoded is compared with what dcmtk, gdcm and others make of it. HTJ2K of 32
+bits is read by nobody else that was tried.
 
 Not decoded: pictures with 12 bits packed into three bytes, two samples per pixel, JPEG 2000 Part 2
 with several frames in one codestream, JPIP, and video (MPEG-2, H.264, HEVC), which is kept and
