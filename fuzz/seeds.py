@@ -10,6 +10,7 @@ import hostile_dimse as dimse
 import hostile_files as files
 import hostile_requests as requests
 import hostile_wire as wire
+from fuzz.codestream import SHAPES, SYNTAXES
 from fuzz.multipart import BOUNDARY
 from hostile_values import absurd_pixels, hostile_names, odd_text
 from hostile_wire import IMPLICIT, p_data, pdv
@@ -39,6 +40,10 @@ ACCEPT_WORDS = (b"multipart/related", b"; type=", b"; transfer-syntax=", b";q=0.
 DOCUMENT_WORDS = (*DICOM_WORDS, b"CONTAINER", b"SCOORD3D", b"TCOORD", b"PNAME ", b"IMAGE ",
                   b"CONTINUOUS", b"<script>", b"@\0\x30\xa7", b"@\0@\xa0", b"\0T\x00\x01",
                   b"1e308", b"1e-308", b"SS", b"MB")  # fmt: skip
+MARKERS = (b"\xff\xd8\xff", b"\xff\xc0\x00\x0b", b"\xff\xc3\x00\x0b", b"\xff\xc4\x00\x1f",
+           b"\xff\xda\x00\x08", b"\xff\xf7\x00\x0b", b"\xff\xf8\x00\x0d", b"\xff\x4f\xff\x51",
+           b"\xff\x52\x00\x0c", b"\xff\x53\x00\x09", b"\xff\x5c\x00\x13", b"\xff\x90\x00\x0a",
+           b"\xff\x93", b"\xff\xd9", b"\xff\x0a", b"jxlc", b"jxlp", b"jbrd")  # fmt: skip
 
 
 def association() -> Iterator[bytes]:
@@ -201,3 +206,30 @@ def documents() -> Iterator[bytes]:
     yield (
         b"\0" + explicit(0x00420011, b"OB", b"%PDF-1.4") + explicit(0x00420015, b"UL", b"\7\0\0\0")
     )
+
+
+def codestream() -> Iterator[bytes]:
+    """A small frame of every syntax and shape, whole and at half its size; few bytes each."""
+    import numpy as np
+
+    from filmroom.pixel import syntaxes as ts
+    from filmroom.pixel.codecs import Loss, encode_frame, refusal, rewrap
+
+    random = np.random.default_rng(3)
+    for kind, shape in enumerate(SHAPES):
+        size = (shape.rows, shape.columns, *((shape.samples,) if shape.samples > 1 else ()))
+        frame = random.integers(0, 90, size).astype(f"{'iu'[not shape.signed]}{shape.sample_bytes}")
+        for number, syntax in enumerate(SYNTAXES):
+            loss = Loss(quality=70) if syntax == ts.JPEG_EXTENDED else None
+            if syntax == ts.J2K_COMPONENTS:
+                coded = encode_frame(frame, ts.J2K, shape)
+            elif syntax == ts.JPEG_XL_RECOMPRESSION and shape.bits_allocated == 8:
+                coded = rewrap(
+                    encode_frame(frame, ts.JPEG_BASELINE, shape), ts.JPEG_BASELINE, syntax
+                )
+            elif refusal(syntax, shape, loss) is None:
+                coded = encode_frame(frame, syntax, shape, loss=loss)
+            else:
+                continue
+            for reduce in (0, 4):
+                yield bytes((number, kind + reduce)) + coded

@@ -9,6 +9,7 @@ from pathlib import Path
 from fuzz import (
     accept,
     association,
+    codestream,
     data_set,
     dicom_json,
     documents,
@@ -50,6 +51,7 @@ TARGETS = {
         Target("qido", qido.check, seeds.qido, 800, seeds.QUERY_WORDS),
         Target("accept", accept.check, seeds.accept, 600, seeds.ACCEPT_WORDS),
         Target("documents", documents.check, seeds.documents, 1500, seeds.DOCUMENT_WORDS),
+        Target("codestream", codestream.check, seeds.codestream, 1500, seeds.MARKERS),
         Target("identifier", identifier.check, seeds.identifier, 800, seeds.DICOM_WORDS),
     )
 }

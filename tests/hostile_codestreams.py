@@ -370,6 +370,13 @@ def wavelets() -> Iterator[Hostile]:
             "5000 coding styles", made(extra=_segment(0x53, b"\x00\x00\x05\x04\x04\x00\x01") * 5000)
         )
         yield one("30 MB of nothing", made(5000, 6000), large)
+        odd = _segment(0x53, bytes((0, 0, 5, 0, 4, style, 1)))
+        outcome = REFUSED if style else EITHER
+        yield one("components whose code blocks differ", made(extra=odd), GREY, outcome)
+        lost = made(parts=3, tile=(16, 16)).replace(b"\xff\x90\x00\x0a", b"\xff\x92\x00\x0a")
+        first = lost.index(b"\xff\x92\x00\x0a")
+        yield one("a second tile-part without its marker",
+                  lost[: first + 1] + b"\x90" + lost[first + 2 :], GREY, REFUSED)  # fmt: skip
         poc = _segment(0x5F, struct.pack(">BBHBBB", 0, 0, 65535, 33, 255, 4) * 50)
         yield one("orders of progression", made(extra=poc, layers=65535))
         yield one("packed packet headers", made(extra=_segment(0x60, b"\x00" + b"\xff" * 4000)))

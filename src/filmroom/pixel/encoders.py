@@ -44,8 +44,7 @@ WISHES: dict[str, tuple[str, float, float]] = {
     ts.HTJ2K: ("psnr", 10, 120),
     ts.JPEG_XL: ("quality", 1, 100),
 }
-ALWAYS_LOSSY = frozenset({ts.JPEG_EXTENDED, ts.JPEG_XL})
-NO_SIGN = ts.JPEG_DCT | {ts.JPEG_XL}
+ALWAYS_LOSSY = frozenset({ts.JPEG_EXTENDED})
 
 
 def refusal(transfer_syntax_uid: str, shape: ImageShape, loss: Loss | None = None) -> str | None:
@@ -91,7 +90,7 @@ def _unfit(syntax: str, shape: ImageShape, *, lossy: bool) -> str | None:
         return "lossy coding is for up to 16 bits" if lossy else None
     if shape.bits_allocated not in (8, 16):
         return "it holds up to 16 bits"
-    if shape.signed and syntax in NO_SIGN:
+    if shape.signed and (syntax in ts.JPEG_DCT or (lossy and syntax == ts.JPEG_XL)):
         return "it has no sign, and a small error would turn -1 into the greatest value"
     if syntax == ts.JPEG_BASELINE and shape.bits > 8:
         return "it holds 8 bits"

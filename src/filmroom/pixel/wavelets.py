@@ -13,6 +13,8 @@ from filmroom.pixel.errors import Undecodable
 
 SOC = b"\xff\x4f\xff\x51"
 COD, COC, QCD, QCC, SOT, SOD, EOC = 0x52, 0x53, 0x5C, 0x5D, 0x90, 0x93, 0xD9
+_AFTER_A_TILE = (bytes((0xFF, SOT)), bytes((0xFF, EOC)))
+HIGH_THROUGHPUT = 0x40  # of the style of code blocks
 PART_2 = 0x8000  # of Rsiz: extensions of ITU T.801
 MOST_TILES = 16384
 MOST_TILE_PARTS = 1 << 17
@@ -57,6 +59,7 @@ class _Style:
     transformed: bool
     reversible: bool
     precincts: bytes
+    blocks: bytes = b""  # their size, as it is coded
 
     def packets(self, size: _Size) -> int:
         """Packets of one component of one tile, roughly."""
@@ -144,6 +147,8 @@ def _styles(data: bytes, siz: int, size: _Size) -> list[_Style]:
             if part[1] < 14:  # 0: it reaches to the end
                 break
             at = part[0] + part[1]
+            if data[at : at + 2] not in _AFTER_A_TILE and data[at : at + 4096].strip(b"\0"):
+                raise Undecodable("JPEG 2000 tile-parts do not follow each other")  # it would spin
     if styles and min(bands, default=0) < 3 * min(style.levels for style in styles) + 1:
         raise Undecodable("JPEG 2000 quantisation is cut short")  # OpenJPH would crash
     return styles
@@ -171,6 +176,8 @@ def _style(code: int, segment: bytes, before: list[_Style], wide: bool) -> _Styl
     precincts = own[5 : 6 + own[0]] if explicit else b""
     if any(not sizes & 15 or not sizes >> 4 for sizes in precincts[1:]):
         raise Undecodable("JPEG 2000 precincts are smaller than their bands")
+    if code == COC and own[3] & HIGH_THROUGHPUT and own[1:3] != before[0].blocks:
+        raise Undecodable("HTJ2K code blocks differ in size")  # OpenJPH would crash
     layers = int.from_bytes(segment[2:4], "big") if code == COD else before[0].layers
     return _Style(
         levels=own[0],
@@ -178,4 +185,5 @@ def _style(code: int, segment: bytes, before: list[_Style], wide: bool) -> _Styl
         transformed=segment[4] == 1 if code == COD else before[0].transformed,
         reversible=own[4] == 1,
         precincts=precincts,
+        blocks=own[1:3],
     )

@@ -94,7 +94,7 @@ def coded_elsewhere(frame: np.ndarray, syntax: str, shape: ImageShape) -> bytes:
 
 
 def _least_loss(syntax: str) -> Loss | None:
-    return Loss(quality=95) if syntax in (ts.JPEG_EXTENDED, ts.JPEG_XL) else None
+    return Loss(quality=95) if syntax == ts.JPEG_EXTENDED else None
 
 
 def _by_openjpeg(frame: np.ndarray, shape: ImageShape) -> bytes:
