@@ -86,7 +86,8 @@ def _one(row: Row, by_server: Mapping[str, Sequence[float]]) -> Barred | None:
     if row.unit == "ms CPU":  # the server's alone: what is least is what has to be done
         limits = [times[LEAST]] if LEAST in times else []
     unit = row.unit if row.less else "ms"
-    return Barred(row, unit, bar, times[OURS], max(limits, default=None))
+    limit = min(max(limits), times[OURS]) if limits else None  # where we are below it, it is none
+    return Barred(row, unit, bar, times[OURS], limit)
 
 
 def _each(row: Row, value: float) -> float:

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import barred
 from report import Line, elsewhere, figure, lines, rounds, table, times
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 PAGES = (ROOT / "docs" / "figures.md", ROOT / "bench" / "README.md")
-RESULT_NAMES = ("compare", "elsewhere", "scale", "scale_postgresql")
+RESULT_NAMES = ("compare", "elsewhere", "limits", "scale", "scale_postgresql")
 BLOCKS = ("how", "leads", "short", "behind", "alone", "table", *RESULT_NAMES[1:])
 AT_MOST = {  # ms that a question to a large index may take
     **dict.fromkeys(("PatientID", "AccessionNumber", "Study Instance UID"), 5.0),
@@ -44,6 +45,8 @@ def blocks(kept: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
         }
     if (beside := kept.get("elsewhere")) is not None:
         found["elsewhere"] = f"{_how(beside)}\n{elsewhere(beside['values'])}\n"
+    if (limits := kept.get("limits")) is not None:
+        found["limits"] = limits_page(limits)
     for name in ("scale", "scale_postgresql"):
         if (scale := kept.get(name)) is not None:
             found[name] = scale_table(scale)
@@ -86,6 +89,11 @@ def _alone(summed: Iterable[Line]) -> str:
     ]
     head = ["| what | filmroom | at most wanted | Orthanc |", "|---|--:|--:|--:|"]
     return "\n".join(head + out) + "\n"
+
+
+def limits_page(limits: Mapping[str, Any]) -> str:
+    """What stands in the way of each row that missed its bar."""
+    return f"{_how(limits)}\n{barred.table(limits['values'])}\n"
 
 
 def scale_table(scale: Mapping[str, Any]) -> str:

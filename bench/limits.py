@@ -169,7 +169,12 @@ def render_alone(arena: Limits) -> None:
                 each.stdout.readline()  # imports are done
             started = time.perf_counter()
             for each in running:
-                each.communicate(b"go\n")
+                assert each.stdin is not None
+                each.stdin.write(b"go\n")
+                each.stdin.flush()
+            ended = [each.wait() for each in running]
+            if any(ended):
+                raise SystemExit("a picture could not be rendered")
             seconds = time.perf_counter() - started
             arena._note(key, barred.LEAST, processes * len(paths) / seconds)
 
@@ -213,6 +218,7 @@ def keep(arena: Limits) -> None:
         "values": {key: values[key] for key in ROWS if key in values},
     }
     path.write_text(json.dumps(kept, indent=1) + "\n")
+    (RESULTS / "limits.md").write_text(f"# limits\n\n{figures.limits_page(kept)}")
 
 
 def options() -> argparse.Namespace:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 import pydicom
 
@@ -24,10 +23,10 @@ def main() -> None:
     ds = pydicom.dcmread(paths[0])
     picture, syntax = picture_of(ds.to_json_dict(), 0), str(ds.file_meta.TransferSyntaxUID)
     length = len(ds.PixelData)
-    lying = Lying(((Path(paths[0]).stat().st_size - length, length),), picture)
 
     def render(path: str) -> None:
         fd = os.open(path, os.O_RDONLY)
+        lying = Lying(((os.fstat(fd).st_size - length, length),), picture)  # pixel data come last
         render_from(fd, [lying], syntax, options)
         os.close(fd)
 

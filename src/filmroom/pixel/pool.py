@@ -134,8 +134,8 @@ class Pool:
     def warm(self, workers: int = 1) -> None:
         """Start so many workers now, so that the first picture does not wait for one.
 
-        The others come with more work than there are workers: to start one takes as much of
-        a processor as hundreds of pictures do.
+        The others come with more work than there are workers, or after the first picture:
+        a server that nobody asks for pictures need not keep them all.
         """
         with self._lock:
             self._hire(workers)
@@ -227,6 +227,8 @@ class Pool:
         """On the task's loop: its worker is free, or lost."""
         with self._lock:
             self._calls.discard(call)
+            if lost is None:
+                self._hire(self.workers)
         if lost is None:
             self._free(call.worker)
         else:
