@@ -21,6 +21,8 @@ from filmroom.dicom.tags import ATTRIBUTES, COMPUTED
 from filmroom.dicomweb.routes import RESOURCES
 from filmroom.dimse.negotiation import MAX_CONTEXTS, MAX_PDU_BYTES
 from filmroom.index.where import MATCHED_SEQUENCES
+from filmroom.pixel.codecs import can_encode
+from filmroom.pixel.derived import LOSSES
 from filmroom.services import outcomes
 from filmroom.services.identifiers import COMPUTED_MATCHES
 from filmroom.services.table import TABLE, Row, Service
@@ -215,7 +217,9 @@ def _retrieve() -> Iterator[str]:
         "an association of filmroom's own, with the called AE title as calling one and the Move",
         "Originator elements filled. For each SOP class every stored transfer syntax is proposed",
         "in a context of its own, and Explicit and Implicit VR Little Endian in another: an",
-        "instance is sent as it is stored when that is accepted and transcoded when it is not.",
+        "instance is sent as it is stored when that is accepted and transcoded when it is not,",
+        "without loss: to an uncompressed syntax, else to a lossless one. An instance of a class",
+        "that was accepted in lossy syntaxes only fails unless it is stored in one of them.",
         "C-GET does the same with the contexts whose SCP role the peer has taken.",
         "",
         "Pending responses with counts are sent at once and then every second; C-CANCEL is",
@@ -270,6 +274,21 @@ def _web() -> Iterator[str]:
         (
             [method, f"`{template}`", does, ", ".join(f"`{each}`" for each in types)]
             for template, method, does, types in sorted(methods)
+        ),
+    )
+    yield from (
+        "### Transfer syntaxes that can be asked for",
+        "",
+        "Of instances and, by media type, of frames. What is lossy is made only for who names it,",
+        "and as an instance with a UID of its own. Single frames come in byte ranges, too.",
+        "",
+    )
+    written = [s for s in uids.TRANSFER_SYNTAXES.values() if can_encode(s.uid) or s.uid in LOSSES]
+    yield from table(
+        ["Transfer syntax", "UID", "Media type of a frame", "Lossless"],
+        (
+            [s.name, f"`{s.uid}`", f"`{s.media_type}`", "no" if s.uid in LOSSES else "yes"]
+            for s in written
         ),
     )
 
