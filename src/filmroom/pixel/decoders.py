@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from filmroom.pixel.numeric import Array
 
 RLE_HEADER = 64
-RLE_OVERRUN = 4096  # bytes that a segment may have too many, for padding
+RLE_OVERRUN = 256  # bytes that a segment may have too many: a run and its padding
 EXACT_J2K_BITS = 24  # OpenJPEG's arithmetic has 32, and loses the ends of longer samples
 
 
@@ -83,10 +83,10 @@ def _agree(said: Codestream, shape: ImageShape) -> None:
         raise Undecodable(f"{said.precision}-bit samples in {shape.bits_allocated} bits")
 
 
-def _run(codec: Callable[..., Any], *args: Any, **kwargs: Any) -> Array:
+def _run(codec: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a foreign decoder; every way it can fail is Undecodable."""
     try:
-        return np.asarray(codec(*args, **kwargs))
+        return codec(*args, **kwargs)
     except (ValueError, RuntimeError, TypeError, IndexError, OverflowError) as error:
         raise Undecodable(f"the decoder refused this frame: {type(error).__name__}") from error
 
@@ -125,20 +125,19 @@ def _decode_rle(coded: bytes, shape: ImageShape, _fewer: int = 0) -> Decoded:
         raise Undecodable(f"{offsets[0]} RLE segments, {planes} expected")
     if used[0] < RLE_HEADER or used[-1] >= len(coded) or (np.diff(used) <= 0).any():
         raise Undecodable("RLE segments lie outside their frame")
-    stored = np.dtype(f"<u{shape.sample_bytes}")
     pixels = shape.rows * shape.columns
-    room = bytearray(planes * (pixels + RLE_OVERRUN))
-    try:
-        flat = np.frombuffer(imagecodecs.dicomrle_decode(coded, stored, out=room), stored)
-    except (ValueError, RuntimeError) as error:
-        raise Undecodable("the RLE frame cannot be decoded") from error
-    if flat.size < pixels * shape.samples:
-        raise Undecodable(f"{flat.size} samples in the RLE frame, too few")
-    if shape.samples > 1:
-        separate = flat.reshape(shape.samples, -1)[:, :pixels]
-        flat = np.ascontiguousarray(separate.transpose()).reshape(-1)
+    frame = np.empty((pixels, shape.samples, shape.sample_bytes), np.uint8)
+    ends = [*used[1:], len(coded)]
+    for plane, (start, end) in enumerate(zip(used, ends, strict=True)):
+        room = bytearray(pixels + RLE_OVERRUN)
+        unpacked = _run(imagecodecs.packbits_decode, coded[start:end], out=room)
+        run = np.frombuffer(unpacked, np.uint8)
+        if run.size < pixels:
+            raise Undecodable(f"{run.size} bytes in an RLE segment, too few")
+        sample, byte = divmod(plane, shape.sample_bytes)  # the most significant comes first
+        frame[:, sample, shape.sample_bytes - 1 - byte] = run[:pixels]
     wanted = (shape.rows, shape.columns) + ((shape.samples,) if shape.samples > 1 else ())
-    array = flat[: pixels * shape.samples].reshape(wanted)
+    array = frame.view(f"<u{shape.sample_bytes}").reshape(wanted)
     return Decoded(native.settle(array, shape), shape.photometric)
 
 
@@ -163,7 +162,8 @@ def _jpeg(coded: bytes, shape: ImageShape) -> Array:
     import imagecodecs
 
     space = {1: "GRAYSCALE", 3: "YCBCR"}.get(shape.samples)
-    return _run(imagecodecs.jpeg8_decode, coded, colorspace=space, outcolorspace=space)
+    array: Array = _run(imagecodecs.jpeg8_decode, coded, colorspace=space, outcolorspace=space)
+    return array
 
 
 def _jpeg_without_end(coded: bytes, shape: ImageShape) -> Array:

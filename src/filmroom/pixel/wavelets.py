@@ -12,11 +12,11 @@ from filmroom.pixel.codestream import HEADER_LIMIT, Codestream
 from filmroom.pixel.errors import Undecodable
 
 SOC = b"\xff\x4f\xff\x51"
-COD, COC, SOT, SOD, EOC = 0x52, 0x53, 0x90, 0x93, 0xD9
+COD, COC, QCD, QCC, SOT, SOD, EOC = 0x52, 0x53, 0x5C, 0x5D, 0x90, 0x93, 0xD9
 PART_2 = 0x8000  # of Rsiz: extensions of ITU T.801
 MOST_TILES = 16384
 MOST_TILE_PARTS = 1 << 17
-MOST_PACKETS = 1 << 22
+MOST_PACKETS = 1 << 20
 MOST_LEVELS = 32
 LARGEST_PRECINCT = 15  # as a power of two; it is the default too
 
@@ -31,12 +31,21 @@ class _Size:
     top: int
     tile_width: int
     tile_height: int
+    tiles_left: int
+    tiles_top: int
     samples: int
 
     @property
+    def sensible(self) -> bool:
+        """Whether the first tile holds the first pixel (ITU T.800 B-3, B-4)."""
+        return self.tiles_left <= self.left < min(
+            self.right, self.tiles_left + self.tile_width
+        ) and self.tiles_top <= self.top < min(self.bottom, self.tiles_top + self.tile_height)
+
+    @property
     def tiles(self) -> int:
-        across = -(-self.right // self.tile_width)
-        return across * -(-self.bottom // self.tile_height)
+        across = -(-(self.right - self.tiles_left) // self.tile_width)
+        return across * -(-(self.bottom - self.tiles_top) // self.tile_height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +86,12 @@ def read_j2k(data: bytes) -> Codestream:
     parts = data[siz + 38 : siz + 38 + 3 * samples]
     if not parts or len(parts) != 3 * samples:
         raise Undecodable("JPEG 2000 SIZ is cut short")
-    if not grid[4] or not grid[5] or grid[2] >= grid[0] or grid[3] >= grid[1]:
-        raise Undecodable("JPEG 2000 tiles have no size")
+    right, bottom, left, top, *tile = grid
+    size = _Size(right, bottom, left, top, tile[0], tile[1], tile[2], tile[3], samples)
+    if not size.sensible:
+        raise Undecodable("JPEG 2000 tiles lie beside their image")
     if set(parts[1::3]) | set(parts[2::3]) != {1}:
         raise Undecodable("components of several sizes cannot be decoded")
-    right, bottom, left, top, tile_width, tile_height = grid[:6]
-    size = _Size(right, bottom, left, top, tile_width, tile_height, samples)
     styles = _styles(data, siz, size)
     if not styles:
         raise Undecodable("no JPEG 2000 coding style")
@@ -111,6 +120,7 @@ def _styles(data: bytes, siz: int, size: _Size) -> list[_Style]:
     at = siz + int.from_bytes(data[siz : siz + 2], "big")
     wide = size.samples > 256  # components have numbers of two bytes
     styles: list[_Style] = []
+    bands: list[int] = []
     tile_parts = packets = 0
     while at + 4 <= len(data) and data[at] == 0xFF:
         code, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
@@ -125,6 +135,8 @@ def _styles(data: bytes, siz: int, size: _Size) -> list[_Style]:
             styles.append(style)
             each = size.samples if code == COD else 1
             packets += style.packets(size) * each * (1 if tile_parts else size.tiles)
+        elif code in (QCD, QCC):
+            bands.append(_bands(segment[0 if code == QCD else 1 + wide :]))
         if tile_parts > MOST_TILE_PARTS or packets > MOST_PACKETS:
             raise Undecodable("more JPEG 2000 packets than a picture has")
         at += 2 + length
@@ -132,7 +144,19 @@ def _styles(data: bytes, siz: int, size: _Size) -> list[_Style]:
             if part[1] < 14:  # 0: it reaches to the end
                 break
             at = part[0] + part[1]
+    if styles and min(bands, default=0) < 3 * min(style.levels for style in styles) + 1:
+        raise Undecodable("JPEG 2000 quantisation is cut short")  # OpenJPH would crash
     return styles
+
+
+def _bands(segment: bytes) -> int:
+    """For how many bands a QCD or QCC has a step (A.6.4): derived steps are for all."""
+    style = segment[0] & 31 if segment else 0
+    return (
+        (MOST_LEVELS * 3 + 1) * (len(segment) > 2)
+        if style == 1
+        else (len(segment) - 1) // max(style, 1)
+    )
 
 
 def _style(code: int, segment: bytes, before: list[_Style], wide: bool) -> _Style:
@@ -144,11 +168,14 @@ def _style(code: int, segment: bytes, before: list[_Style], wide: bool) -> _Styl
     explicit = segment[0 if code == COD else 1 + wide] & 1
     if explicit and len(own) < 6 + own[0]:
         raise Undecodable("JPEG 2000 precincts are cut short")
+    precincts = own[5 : 6 + own[0]] if explicit else b""
+    if any(not sizes & 15 or not sizes >> 4 for sizes in precincts[1:]):
+        raise Undecodable("JPEG 2000 precincts are smaller than their bands")
     layers = int.from_bytes(segment[2:4], "big") if code == COD else before[0].layers
     return _Style(
         levels=own[0],
         layers=max(layers, 1),
         transformed=segment[4] == 1 if code == COD else before[0].transformed,
         reversible=own[4] == 1,
-        precincts=own[5 : 6 + own[0]] if explicit else b"",
+        precincts=precincts,
     )
