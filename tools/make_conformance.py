@@ -21,6 +21,8 @@ from filmroom.dicom.tags import ATTRIBUTES, COMPUTED
 from filmroom.dicomweb.routes import RESOURCES
 from filmroom.dimse.negotiation import MAX_CONTEXTS, MAX_PDU_BYTES
 from filmroom.index.where import MATCHED_SEQUENCES
+from filmroom.pixel.codecs import can_encode
+from filmroom.pixel.derived import LOSSES
 from filmroom.pixel.options import (
     ANNOTATIONS,
     ICC_PROFILES,
@@ -223,7 +225,9 @@ def _retrieve() -> Iterator[str]:
         "an association of filmroom's own, with the called AE title as calling one and the Move",
         "Originator elements filled. For each SOP class every stored transfer syntax is proposed",
         "in a context of its own, and Explicit and Implicit VR Little Endian in another: an",
-        "instance is sent as it is stored when that is accepted and transcoded when it is not.",
+        "instance is sent as it is stored when that is accepted and transcoded when it is not,",
+        "without loss: to an uncompressed syntax, else to a lossless one. An instance of a class",
+        "that was accepted in lossy syntaxes only fails unless it is stored in one of them.",
         "C-GET does the same with the contexts whose SCP role the peer has taken.",
         "",
         "Pending responses with counts are sent at once and then every second; C-CANCEL is",
@@ -281,6 +285,7 @@ def _web() -> Iterator[str]:
         ),
     )
     yield from _rendered()
+    yield from _written()
 
 
 def _rendered() -> Iterator[str]:
@@ -318,6 +323,25 @@ def _rendered() -> Iterator[str]:
 
 def _listed(words: Iterable[str]) -> str:
     return ", ".join(f"`{word}`" for word in words)
+
+
+def _written() -> Iterator[str]:
+    """The transfer syntaxes of what is retrieved (PS3.18 8.7.3)."""
+    yield from (
+        "### Transfer syntaxes that can be asked for",
+        "",
+        "Of instances and, by media type, of frames. What is lossy is made only for who names it,",
+        "and as an instance with a UID of its own. Single frames come in byte ranges, too.",
+        "",
+    )
+    written = [s for s in uids.TRANSFER_SYNTAXES.values() if can_encode(s.uid) or s.uid in LOSSES]
+    yield from table(
+        ["Transfer syntax", "UID", "Media type of a frame", "Lossless"],
+        (
+            [s.name, f"`{s.uid}`", f"`{s.media_type}`", "no" if s.uid in LOSSES else "yes"]
+            for s in written
+        ),
+    )
 
 
 def _rest() -> Iterator[str]:
