@@ -27,8 +27,6 @@ from filmroom.dicomweb.answers import (
     document,
     not_modified,
     ranged,
-    read_pieces,
-    read_range,
 )
 from filmroom.dicomweb.archive_zip import entry_name, zip_chunks
 from filmroom.dicomweb.leaving import while_there
@@ -51,6 +49,7 @@ from filmroom.dicomweb.service import (
     uid_of,
 )
 from filmroom.dicomweb.transfer import instance_chunks, target_for, target_of
+from filmroom.dicomweb.whole import whole_of
 from filmroom.http import accepts_gzip
 
 INSTANCE_OFFERS = (
@@ -181,10 +180,12 @@ async def single_file(service: Service, request: Request, handle: Handle, target
         return unchanged
     if target != AS_STORED:
         return await _stream(request, instance_chunks(service, handle, target), headers)
-    size = handle.location.size_bytes
+    whole = whole_of(handle)
+    size = whole.size
     if size <= INLINE_BYTES:
         with service.archive.retriever.open(handle) as file:
-            return ranged(request, bytes(await read_range(file, 0, size)), headers, etag)
+            body = [chunk async for chunk in whole.read(file, 0, size)]
+            return ranged(request, b"".join(body), headers, etag)
     headers["Accept-Ranges"] = "bytes"
     wanted = byte_range(request, size, etag)
     first, stop = wanted or (0, size)
@@ -204,9 +205,9 @@ async def _file(
         async for chunk in instance_chunks(service, handle, target):
             yield chunk
         return
-    end = handle.location.size_bytes if stop is None else stop
+    whole = whole_of(handle)
     with service.archive.retriever.open(handle) as file:
-        async for chunk in read_pieces(file, ((first, end - first),)):
+        async for chunk in whole.read(file, first, whole.size if stop is None else stop):
             yield chunk
 
 
@@ -261,12 +262,11 @@ async def _multipart(service: Service, request: Request, plan: Plan) -> Response
         if (unchanged := not_modified(request, headers["ETag"], headers)) is not None:
             return unchanged
         if target == AS_STORED and handle.location.size_bytes <= INLINE_BYTES:
-            with service.archive.retriever.open(handle) as file:
-                body = await read_range(file, 0, file.size_bytes)
-            return Pieces((head_of(handle, target), body, PART_TAIL + end), headers)
+            body = [chunk async for chunk in _file(service, handle, target)]
+            return Pieces((head_of(handle, target), *body, PART_TAIL + end), headers)
     length = None
     if whole is not None and all(plan.target(handle) == AS_STORED for handle in whole):
-        files = sum(handle.location.size_bytes for handle in whole)
+        files = sum(whole_of(handle).size for handle in whole)
         around = sum(len(head_of(handle, AS_STORED)) + len(PART_TAIL) for handle in whole)
         length = files + around + len(end)
 
