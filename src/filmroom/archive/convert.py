@@ -53,11 +53,11 @@ async def data_set_as(
     Raises pixel.errors.PixelError when the pixels cannot be had in it, Unavailable when the
     stored file is damaged.
     """
-    if handle.frames and (record := await _record(retriever, handle)) is not None:
-        if record.received.transfer_syntax_uid == transfer_syntax_uid:
-            async for piece in as_received(retriever, pool, handle, record):
-                yield piece
-            return
+    record = await _record(retriever, handle)
+    if record is not None and record.received.transfer_syntax_uid == transfer_syntax_uid:
+        async for piece in as_received(retriever, pool, handle, record):
+            yield piece
+        return
     convert = _with_pixels if handle.frames else _without_pixels
     if transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LE:
         async for piece in convert(retriever, pool, handle, transfer_syntax_uid):
@@ -71,7 +71,7 @@ async def data_set_as(
 
 
 async def _record(retriever: Retriever, handle: Handle) -> Record | None:
-    if handle.location.data_set_offset < SHORTEST_META:
+    if not handle.frames or handle.location.data_set_offset < SHORTEST_META:
         return None
     return await asyncio.to_thread(retriever.record, handle)
 

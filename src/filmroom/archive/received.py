@@ -35,7 +35,7 @@ _MAGIC = b"FRAS1\0"  # filmroom, as sent, first form
 _FORM = struct.Struct("<QIIIIH")  # file, header, end; the latter two deflated; transfer syntax
 _CHECK_BYTES = 16
 _PIECE = 16 * 1024
-_LIKE = 32 * 1024  # all that deflate can look back
+_LIKE = 28 * 1024  # deflate looks back a little less than 32 KiB
 _BEFORE = 8 * 1024
 _LENGTH = struct.Struct("<I")
 

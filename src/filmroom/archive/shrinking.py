@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from datetime import time as day_time
 from typing import Any, Protocol
 
 from filmroom.archive.errors import Unintelligible
@@ -98,6 +100,33 @@ def compress_job(study: str = "", *, undo: bool = False) -> NewJob:
     subject = f"{'undo ' if undo else ''}{study or BY_RULES}"
     priority = 0 if study else 10
     return NewJob(COMPRESS, LANE, subject, {"study": study, "undo": undo}, priority)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """A part of the day, local time; it may go over midnight."""
+
+    begin: day_time
+    end: day_time
+
+    def hold(self, at: float) -> bool:
+        """Whether that instant is within it."""
+        now = datetime.fromtimestamp(at).time()
+        if self.begin <= self.end:
+            return self.begin <= now < self.end
+        return now >= self.begin or now < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What this node was told of storing smaller."""
+
+    by_hand: Rule  # how a study is stored smaller that somebody names
+    rules: tuple[Rule, ...] = ()
+    at_once: int = 1
+    rate_bytes: float = 0.0  # in a second; 0: as fast as it goes
+    hours: Hours | None = None
+    spared_seconds: float = 3600.0  # that an old file stays for those who read it
 
 
 class Smaller(Protocol):

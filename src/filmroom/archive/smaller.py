@@ -154,7 +154,7 @@ class _Smaller:
         self._source = hashlib.sha256()  # of what the old file has
 
     async def run(self, least_gain: float) -> Made:
-        handle, location = self._handle, self._handle.location
+        location = self._handle.location
         found, table, before, end = await asyncio.to_thread(self._look)
         header = before[: location.header_bytes]
         planned = await self._pool.run(

@@ -123,7 +123,7 @@ class SqlSmaller:
         wanted = {"uids": self._listed(list(keys))}
         return {row[0] for row in self._engine.rows(self._sql["spares_among"], wanted)}
 
-    # -- what came of it ----------------------------------------------------------------------------
+    # -- what came of it --------------------------------------------------------------------------
     def savings(self) -> Savings:
         (instances, before, after) = self._engine.rows(self._sql["savings"])[0]
         left = self._engine.rows(self._sql["count_left_alone"])

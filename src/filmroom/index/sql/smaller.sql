@@ -80,14 +80,14 @@ DELETE FROM spare WHERE key = :key;
 
 -- name: claim_spares.sqlite
 UPDATE spare SET claimed = 1
- WHERE key IN (SELECT s.key FROM spare s WHERE s.until < {now}
+ WHERE key IN (SELECT s.key FROM spare s WHERE s.until <= {now}
                 ORDER BY s.until LIMIT :limit)
 RETURNING key;
 
 -- name: claim_spares.postgres
 UPDATE spare SET claimed = 1
  WHERE key IN (SELECT s.key FROM spare s
-                WHERE s.until < {now}
+                WHERE s.until <= {now}
                 ORDER BY s.until LIMIT :limit FOR UPDATE SKIP LOCKED)
 RETURNING key;
 
