@@ -6,7 +6,6 @@ Static statements are named in sql/queries.sql; matching is composed by `finding
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -45,7 +44,7 @@ from filmroom.index.integrity import SqlIntegrity
 from filmroom.index.jobs import SqlCluster, SqlPeers, SqlQueue
 from filmroom.index.migrate import migrate
 from filmroom.index.selecting import Selecting
-from filmroom.index.smaller import SqlSmaller, put_received
+from filmroom.index.smaller import UIDS_IN_KEY, SqlSmaller, put_received
 from filmroom.index.telling import Callback
 from filmroom.index.where import TRUE
 
@@ -55,7 +54,6 @@ _FEW = 8  # rows that are fetched one by one sooner than gathered
 _BLOCK = 10_000  # ids fetched at once when many answers are wanted
 _FIRST = 32  # answers of a search that are fetched before all others
 _KEYS_BLOCK = 2_000
-_UIDS_IN_KEY = re.compile(r"[0-9][0-9.]*[0-9]|[0-9]")
 T = TypeVar("T")
 
 
@@ -388,7 +386,7 @@ class SqlIndex:
         return known | self.smaller.spares_among(keys)
 
     def _named_in(self, keys: Sequence[str]) -> dict[str, Any]:
-        named = {uid for key in keys for uid in _UIDS_IN_KEY.findall(key)}
+        named = {uid for key in keys for uid in UIDS_IN_KEY.findall(key)}
         return {"uids": self._listed(sorted(named))}
 
     def clear(self) -> None:

@@ -14,7 +14,7 @@ from filmroom.index import packing
 from filmroom.index.engine import Engine, Row, Transaction
 
 CLAIMED_AT_ONCE = 100
-_UIDS_IN_KEY = re.compile(r"[0-9.]+")
+UIDS_IN_KEY = re.compile(r"[0-9][0-9.]*[0-9]|[0-9]")
 _COLUMNS = "tttttttttbttttt"
 
 
@@ -105,7 +105,7 @@ class SqlSmaller:
         def run(tx: Transaction) -> list[str]:
             claimed = tx.rows(self._sql["claim_spares"], {"limit": CLAIMED_AT_ONCE})
             keys = [row[0] for row in claimed]
-            uids = sorted({uid for key in keys for uid in _UIDS_IN_KEY.findall(key)})
+            uids = sorted({uid for key in keys for uid in UIDS_IN_KEY.findall(key)})
             pointed = tx.rows(self._sql["keys_of"], {"uids": self._listed(uids)}) if uids else []
             in_use = {packing.unpack_key(*row) for row in pointed}
             for key in in_use.intersection(keys):
