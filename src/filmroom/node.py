@@ -132,7 +132,7 @@ class Node:
             room.index.jobs,
             {COMPRESS: compressing},
             f"{room.name}, compressing",
-            count=1,
+            count=2,  # one lane for rules, one for people
             keep_seconds=settings.jobs.keep_days * 86400,
             before=compressing.feed,
         )

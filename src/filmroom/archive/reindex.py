@@ -66,8 +66,8 @@ def adopt(
     replacing: bool = False,
     removing: bool = False,
 ) -> Report:
-    """Add rows for stored files that have none; files are read, and not touched unless:
-
+    """Add rows for stored files that have none. Where the file of a row is gone, and this one is
+    the same instance, perhaps in another form, it takes its place. Files are not touched unless:
     replacing: a file that was stored to replace another (policy `replace`) does so again,
     should that other one still be there. removing: a file that was acknowledged to nobody, and
     whose like was sent again and is held under another key, goes.
@@ -77,6 +77,10 @@ def adopt(
 
     def held_already(instances: Iterable[NewInstance]) -> None:
         for instance in instances:
+            if _fills_a_gap(index, blobs, instance):
+                index.replace(instance)
+                report.added += 1
+                continue
             is_settled = replacing and _settled_between_forms(index, instance)
             if replacing and not is_settled and _is_variant(instance.location.key):
                 index.replace(instance)
@@ -181,6 +185,17 @@ def _is_same(instance: NewInstance, held: Held) -> bool:
         received is not None
         and (received.digest, received.transfer_syntax_uid)
         == (held.received_digest, held.received_transfer_syntax_uid)
+    )
+
+
+def _fills_a_gap(index: Index, blobs: Blobs, instance: NewInstance) -> bool:
+    """Whether the same content is held, perhaps in another form, under a key that is gone."""
+    held = index.held([instance.instance.uid]).get(instance.instance.uid)
+    return (
+        held is not None
+        and held.key != instance.location.key
+        and _is_same(instance, held)
+        and not blobs.exists(held.key)
     )
 
 

@@ -18,7 +18,8 @@ from filmroom.archive.records import Handle, Location, Received
 from filmroom.dicom.uids import EXPLICIT_VR_LE, IMPLICIT_VR_LE, is_valid_uid
 
 COMPRESS = "compress"  # the kind of job
-LANE = "compress"  # one such job at a time, whatever the number of nodes
+LANE = "compress"  # what rules want: one such job at a time, whatever the number of nodes
+LANE_BY_HAND = "compress by hand"  # what somebody waits for does not wait for that
 BY_RULES = "what the rules want"  # the subject of the job that follows the rules
 UNDONE = "undone by hand"  # why an instance is left alone that was given back its first form
 
@@ -42,8 +43,12 @@ class Rule:
         """Tells this rule from others, and from what it was before it was changed."""
         return repr(self)
 
+    def is_old_enough(self, candidate: Candidate, now: float) -> bool:
+        """Whether it came so long ago."""
+        return candidate.received_at <= now - self.older_than_seconds
+
     def wants(self, candidate: Candidate) -> bool:
-        """Whether it fits; `sources` stand in the file, and are not looked at here."""
+        """Whether it fits; age and `sources` are not looked at: those stand in the file."""
         location = candidate.handle.location
         return (
             location.transfer_syntax_uid in UNCOMPRESSED
@@ -99,7 +104,8 @@ def compress_job(study: str = "", *, undo: bool = False) -> NewJob:
         raise Unintelligible("name the study that is to be as it came")
     subject = f"{'undo ' if undo else ''}{study or BY_RULES}"
     priority = 0 if study else 10
-    return NewJob(COMPRESS, LANE, subject, {"study": study, "undo": undo}, priority)
+    lane = LANE_BY_HAND if study else LANE
+    return NewJob(COMPRESS, lane, subject, {"study": study, "undo": undo}, priority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,7 @@ class Terms:
     at_once: int = 1
     rate_bytes: float = 0.0  # in a second; 0: as fast as it goes
     hours: Hours | None = None
-    spared_seconds: float = 3600.0  # that an old file stays for those who read it
+    spared_seconds: float = 86_400.0  # that an old file stays for those who read it
 
 
 class Smaller(Protocol):
@@ -140,8 +146,8 @@ class Smaller(Protocol):
         """Remember that."""
         ...
 
-    def candidates(self, after_id: int, before: float, limit: int) -> list[Candidate]:
-        """Instances after an id that came before an instant, in the order of their ids."""
+    def candidates(self, after_id: int, limit: int) -> list[Candidate]:
+        """Instances after an id, in the order of their ids."""
         ...
 
     def candidates_in(self, study: str, after_id: int, limit: int) -> list[Candidate]:

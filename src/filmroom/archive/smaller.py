@@ -85,7 +85,9 @@ class Shrinker:
                 return await work.run(least_gain)
             except TooLarge as error:
                 raise LeftAlone("too large") from error
-            except (WorkerLost, Busy) as error:
+            except WorkerLost as error:  # this one shall not be in the way of all others
+                raise LeftAlone("the pixel worker gave up") from error
+            except Busy as error:
                 raise Unavailable("the pixel workers are busy", detail=str(error)) from error
             except PixelError as error:
                 raise LeftAlone("pixels that cannot be coded so") from error
@@ -246,7 +248,7 @@ class _Smaller:
             coded = await self._pool.run(
                 self._frame, native, location.transfer_syntax_uid, self._syntax, planned.shape
             )
-            if index == 0:
+            if index == 0 and table.frames > 1:
                 await self._try_back(coded, native, planned)
             await asyncio.to_thread(staged.write, planned.wrap(coded))
             if staged.size > location.size_bytes * (1.0 - least_gain):

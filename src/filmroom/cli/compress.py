@@ -189,14 +189,13 @@ def _wanted(
         if study:
             block = index.smaller.candidates_in(study, after_id, BLOCK)
         else:
-            block = index.smaller.candidates(after_id, now, BLOCK)
+            block = index.smaller.candidates(after_id, BLOCK)
         if not block:
             return
         after_id = block[-1].id
         for candidate in block:
             for rule in rules:
-                is_old_enough = candidate.received_at <= now - rule.older_than_seconds
-                if is_old_enough and rule.wants(candidate):
+                if rule.is_old_enough(candidate, now) and rule.wants(candidate):
                     yield candidate, rule
                     break
 

@@ -102,10 +102,10 @@ class CompressSettings(Section):
         description='When rules are followed, local time, `"22:00-06:00"`; "": always.',
     )
     keep_old_minutes: float = Field(
-        default=60,
+        default=1440,
         ge=0,
         description="How long the file as received stays beside the new one, for those who are "
-        "reading it.",
+        "reading it: longer than a backup takes (a day).",
     )
 
     @field_validator("hours")

@@ -39,8 +39,8 @@ class SqlSmaller:
         row = {"rule": rule, "after_id": after_id}
         self._transact(lambda tx: tx.rows(self._sql["put_after_id_of_rule"], row))
 
-    def candidates(self, after_id: int, before: float, limit: int) -> list[Candidate]:
-        wanted = {"after_id": after_id, "before": before, "limit": limit}
+    def candidates(self, after_id: int, limit: int) -> list[Candidate]:
+        wanted = {"after_id": after_id, "limit": limit}
         rows = self._engine.bulk(self._sql["may_be_smaller"], wanted, _COLUMNS)
         return [_candidate(row) for row in rows]
 

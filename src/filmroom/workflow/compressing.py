@@ -1,8 +1,9 @@
 """The job `compress`: stored instances made smaller, as rules or somebody want it, or undone.
 
-One such job runs at a time among all nodes, with a few instances in hand and pixel workers of its
-own that let everybody else go first. It may be cut off at any instant: each instance is the old
-file or the new one, and the next attempt goes on behind what was done.
+One job that follows the rules runs at a time among all nodes, and one of those that somebody
+waits for, each with a few instances in hand and pixel workers of its own that let everybody else
+go first. It may be cut off at any instant: each instance is the old file or the new one, and the
+next attempt goes on behind what was done.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from filmroom.archive.stores import Blobs, Clock, Index
 from filmroom.archive.swapping import Swapper
 from filmroom.dicom import part10
 from filmroom.pixel.lowly import transcode_lowly
-from filmroom.pixel.pool import Pool
+from filmroom.pixel.pool import Limits, Pool
 from filmroom.workflow.worker import Hopeless, Task
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ BLOCK = 100  # instances asked for at once
 SAVE_SECONDS = 2.0  # of looking that are done again after a kill, at most
 LOOK_SECONDS = 5.0  # between two looks whether rules have something to do
 TIDY_SECONDS = 30.0  # between two looks for files whose time is up
+PATIENT = Limits(cpu_seconds=600, wall_seconds=3600.0)  # who lets others go first takes long
 MOST_ACTIVE = 1000  # jobs looked through for one that follows the rules
 
 
@@ -69,31 +71,41 @@ class Compressing:
                 log.info("files in whose place others are were removed", extra={"count": removed})
         if now >= self._look_at and self.terms.rules and self.is_time():
             self._look_at = now + LOOK_SECONDS
-            due = any(self.candidates(rule, 1) for rule in self.terms.rules)
+            due = any(self.candidates(rule) for rule in self.terms.rules)
             if due and not self._is_under_way():
                 self.index.jobs.put([compress_job()])
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC."""
+        return self._clock.now()
 
     def is_time(self) -> bool:
         """Whether rules may be followed now."""
         hours = self.terms.hours
-        return hours is None or hours.hold(self._clock.now())
+        return hours is None or hours.hold(self.now())
 
     def _is_under_way(self) -> bool:
         subject = compress_job().subject
         active = self.index.jobs.jobs((State.RUNNING, State.WAITING), 0, MOST_ACTIVE)
         return any((job.kind, job.subject) == (COMPRESS, subject) for job in active)
 
-    def candidates(self, rule: Rule, limit: int = BLOCK) -> list[Candidate]:
-        """The next ones that this rule has not looked at yet. Blocks."""
+    def candidates(self, rule: Rule) -> list[Candidate]:
+        """The next ones that this rule has not looked at yet, up to the last that is old enough.
+
+        Those before that which are not were replaced lately; they are passed over. Blocks.
+        """
         after_id = self.index.smaller.after_id(rule.name)
-        before = self._clock.now() - rule.older_than_seconds
-        return self.index.smaller.candidates(after_id, before, limit)
+        found = self.index.smaller.candidates(after_id, BLOCK)
+        now = self.now()
+        while found and not rule.is_old_enough(found[-1], now):
+            found.pop()
+        return found
 
     # -- a job ------------------------------------------------------------------------------------
     async def __call__(self, task: Task) -> None:
         """Raises Hopeless, ArchiveError."""
         body = task.job.body
-        pool = Pool(self.terms.at_once)
+        pool = Pool(self.terms.at_once, PATIENT)
         work = _Work(self, task, Shrinker(self.blobs, pool, transcode_lowly))
         begun = time.monotonic()
         try:
@@ -138,7 +150,7 @@ class _Work:
 
     async def _by_rule(self, rule: Rule, candidate: Candidate) -> None:
         self._task.progress["looked_at"] += 1
-        if not rule.wants(candidate):
+        if not rule.wants(candidate) or not rule.is_old_enough(candidate, self._whole.now()):
             return
         if rule.sources and await asyncio.to_thread(self._source, candidate) not in rule.sources:
             return
@@ -179,7 +191,7 @@ class _Work:
     # -- one instance --
     async def _smaller(self, rule: Rule, candidate: Candidate) -> None:
         handle = await asyncio.to_thread(self._current, candidate)
-        if handle is None:
+        if handle is None or not handle.frames:
             return
         before = handle.location.size_bytes
         await asyncio.to_thread(self._pace.spend, before)

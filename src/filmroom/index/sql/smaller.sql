@@ -15,7 +15,7 @@ SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.
   FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
        LEFT JOIN damage d ON d.sop_instance_uid = i.sop_instance_uid
        LEFT JOIN left_alone a ON a.sop_instance_uid = i.sop_instance_uid AND a.digest = i.digest
- WHERE i.id > :after_id AND i.received_at <= :before
+ WHERE i.id > :after_id
  ORDER BY i.id LIMIT :limit;
 
 -- name: study_of_instances
