@@ -15,9 +15,10 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from instances import a_data_set, data_set_bytes, part10
-from nodes import free_port
+from nodes import about_files, free_port
 from peers import filmroom, run, storescp
 from senders import contents, stow
+from several import Several
 
 HTJ2K = "1.2.840.10008.1.2.4.202"
 STUDY = "1.2.826.0.1.3680043.10.9999.7"
@@ -293,6 +294,95 @@ def test_who_is_reading_while_it_is_swapped_reads_the_old_file_to_its_end(start_
             content = begin + b"".join(pieces)
             assert data_set_bytes(content) == data_set_bytes(file)
             assert answer.headers["etag"] != etag
+
+
+def test_a_part_of_a_file_is_a_part_of_what_is_given_whole(start_node):
+    node = start_node(environment=rules())
+    file = an_image(0)
+    with node.client() as client:
+        stow(client, pydicom.dcmread(io.BytesIO(file)))
+        compressed(client)
+        path = f"/dicom-web/studies/{STUDY}/series/{STUDY}.1/instances/{uid_of(file)}"
+        whole = client.get(path, headers={"Accept": DICOM + "*"})
+        assert len(whole.content) == int(whole.headers["content-length"])
+        for first, last in ((0, 10), (100, 2000), (5, len(whole.content) - 1)):
+            part = client.get(
+                path, headers={"Accept": DICOM + "*", "Range": f"bytes={first}-{last}"}
+            )
+            assert part.status_code == 206
+            assert part.content == whole.content[first : last + 1]
+        study = client.get(
+            f"/dicom-web/studies/{STUDY}",
+            headers={"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'},
+        )
+        assert whole.content in study.content
+        assert len(study.content) == int(study.headers["content-length"])
+
+
+def compressed(client):
+    """Have the study stored smaller, and wait for it."""
+    id_ = client.post("/api/compress", json={"study": STUDY}).json()["id"]
+    wait_for(lambda: done_job(client, id_))
+
+
+@pytest.mark.timeout(300)
+def test_a_backup_a_restore_and_another_archive_have_what_came(start_node, tmp_path):
+    about_files()
+    node = start_node(environment=rules(keep_old_minutes=0), folder=tmp_path / "node")
+    files = [an_image(n) for n in range(5)]
+    backup, restored, moved = (tmp_path / name for name in ("backup", "restored", "moved"))
+    (tmp_path / "moved.toml").write_text(f'data = "{moved / "data"}"')
+    move = ("migrate-archive", "--to", tmp_path / "moved.toml", "--data", node.data, "--json")
+    with node.client() as client:
+        stow(client, *(pydicom.dcmread(io.BytesIO(file)) for file in files))
+        assert json.loads(filmroom(*move).stdout)["moved"] == 5
+        assert filmroom("backup", backup, "--data", node.data).returncode == 0
+        compressed(client)
+        again = json.loads(filmroom(*move).stdout)
+        assert (again["there"], again["bad"]) == (5, 0), "it is the same, if smaller"
+        done = filmroom("backup", backup, "--data", node.data)
+        assert done.returncode == 0, done.stderr
+        smaller = contents(client)
+    assert filmroom("verify", backup).returncode == 0
+    assert filmroom("restore", backup, "--data", restored / "data").returncode == 0
+    (tmp_path / "anew.toml").write_text(f'data = "{tmp_path / "anew" / "data"}"')
+    anew = filmroom(
+        "migrate-archive", "--to", tmp_path / "anew.toml", "--data", restored / "data", "--json"
+    )
+    assert json.loads(anew.stdout)["moved"] == 5, anew.stdout + anew.stderr
+    for folder in (restored, tmp_path / "anew"):
+        other = start_node(environment=rules(), folder=folder)
+        with other.client() as client:
+            assert contents(client) == smaller
+            assert savings(client)["instances"] == 5
+            for file in files:
+                came = get(client, uid_of(file), ExplicitVRLittleEndian)
+                assert data_set_bytes(came) == data_set_bytes(file)
+
+
+@pytest.mark.timeout(300)
+def test_other_nodes_go_on_with_the_new_files(tmp_path, database, server):
+    several = Several(
+        tmp_path, database.database(), server.place(), environment=rules(keep_old_minutes=0)
+    )
+    files = [an_image(n) for n in range(5)]
+    try:
+        first, second = several.start().nodes
+        with first.client() as one, second.client() as other:
+            stow(one, *(pydicom.dcmread(io.BytesIO(file)) for file in files))
+            before = contents(other)
+            compressed(one)
+            smaller = contents(one)
+            wait_for(lambda: contents(other) == smaller)
+            assert smaller != before
+            wait_for(lambda: savings(one)["spare_files"] == 0)
+            assert len(several.objects()) == 5
+            for client in (one, other):
+                for file in files:
+                    came = get(client, uid_of(file), ExplicitVRLittleEndian)
+                    assert data_set_bytes(came) == data_set_bytes(file)
+    finally:
+        several.kill()
 
 
 def test_rules_wait_for_their_hours(start_node):

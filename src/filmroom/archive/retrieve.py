@@ -244,14 +244,14 @@ class Retriever:
         """What to raise when a file cannot be read; told to whoever looks after the files."""
         if is_passing(error):
             return error
-        if not self._is_alone and self._has_moved(handle):
+        if self._has_moved(handle):
             self.forget(handle.sop_instance_uid)
             return Away("the instance was replaced this instant: ask again")
         self.suspect(handle, f"{error.message} {error.detail}")
         return damaged(handle)
 
     def _has_moved(self, handle: Handle) -> bool:
-        """Whether another node has put something else in its place meanwhile."""
+        """Whether something else is in its place meanwhile."""
         current = self._index.instance(handle.sop_instance_uid)
         return current is None or current.location.key != handle.location.key
 

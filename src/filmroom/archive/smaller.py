@@ -106,8 +106,12 @@ class Shrinker:
             staged = self._blobs.stage()
             try:
                 return await self._grow(file, handle, record, staged, head)
-            except BaseException:
+            except BaseException as error:
                 staged.discard()
+                if isinstance(error, Busy | WorkerLost):
+                    raise Unavailable("the pixel workers are busy", detail=str(error)) from error
+                if isinstance(error, PixelError):
+                    raise _damaged(handle) from error
                 raise
 
     async def _grow(
