@@ -54,6 +54,36 @@ def a_data_set(
     return ds
 
 
+def _smooth(rows, columns, frames=1, samples=1, bits=12, signed=False):
+    """Something that can be compressed: a ramp and some noise, all bits used."""
+    rng = np.random.default_rng(1)
+    wave = np.add.outer(np.arange(rows), np.arange(columns)) * (1 << bits) // (rows + columns)
+    noise = rng.integers(0, 3, (frames, rows, columns, samples))
+    values = (wave[None, :, :, None] + noise) % (1 << bits)
+    if signed:
+        values = values - (1 << (bits - 1))
+    return values
+
+
+def a_smooth_image(*, bits=12, allocated=16, signed=False, samples=1, rows=64, columns=48, frames=1,
+             photometric=None, **more):  # fmt: skip
+    values = _smooth(rows, columns, frames, samples, bits, signed)
+    kind = f"<{'i' if signed else 'u'}{allocated // 8}"
+    pixels = values.astype(kind).tobytes()
+    attributes = {
+        "BitsAllocated": allocated,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelRepresentation": int(signed),
+        "SamplesPerPixel": samples,
+        "PhotometricInterpretation": photometric or ("RGB" if samples == 3 else "MONOCHROME2"),
+        "PixelData": pixels + b"\0" * (len(pixels) % 2),
+    }
+    if samples == 3:
+        attributes["PlanarConfiguration"] = 0
+    return a_data_set(rows=rows, columns=columns, frames=frames, **(attributes | more))
+
+
 def part10(ds: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> bytes:
     """The data set as a Part 10 file; native pixels only."""
     meta = FileMetaDataset()

@@ -25,6 +25,7 @@ from filmroom.archive.peers import PeerBook
 from filmroom.archive.records import Handle, Origin
 from filmroom.archive.scrub import Scrub
 from filmroom.archive.scrubber import Scrubber
+from filmroom.archive.shrinking import COMPRESS
 from filmroom.archive.soundness import Pace
 from filmroom.asgi import App, HttpServer, create_app
 from filmroom.asgi.server import new_loop
@@ -40,6 +41,7 @@ from filmroom.services.provider import Provider
 from filmroom.services.provider import Settings as ServiceSettings
 from filmroom.services.sender import Sending
 from filmroom.storeroom import Storeroom
+from filmroom.workflow.compressing import Compressing
 from filmroom.workflow.presence import Presence
 from filmroom.workflow.routing import Forwarding
 from filmroom.workflow.sending import SendKind
@@ -86,6 +88,7 @@ class Node:
         self._book = book
         self._presence = Presence(self.room.index.cluster, self.room.name, __version__)
         self._workers = self._new_workers(sending)
+        self._compressors = self._new_compressors()
         counting = Counting()
         self._dimse = [Server(provider, terms, observer=counting) for terms in _listeners(settings)]
         self._scrubber = Scrubber(
@@ -118,6 +121,20 @@ class Node:
             count=settings.jobs.workers,
             keep_seconds=settings.jobs.keep_days * 86400,
             before=Forwarding(room.index.jobs, self._peers.peers).feed,
+        )
+
+    def _new_compressors(self) -> Workers:
+        """What stores instances smaller; beside the others, for it takes its time."""
+        settings, room = self.settings, self.room
+        retriever, terms = room.archive.retriever, settings.compress.terms
+        compressing = Compressing(room.index, room.blobs, retriever, room.clock, terms)
+        return Workers(
+            room.index.jobs,
+            {COMPRESS: compressing},
+            f"{room.name}, compressing",
+            count=2,  # one lane for rules, one for people
+            keep_seconds=settings.jobs.keep_days * 86400,
+            before=compressing.feed,
         )
 
     @property
@@ -158,6 +175,7 @@ class Node:
         self._begin(asyncio.to_thread(self._pool.warm))
         if self.settings.jobs.workers:
             self._begin(self._workers.run())
+            self._begin(self._compressors.run())
         if self.settings.samples and not self.room.index.statistics().instances:
             self._begin(self._store_samples())
 
@@ -189,6 +207,7 @@ class Node:
         self._peers.heard(topic)
         if topic in (News.JOBS, News.LOST_TOUCH):
             self._workers.wake()
+            self._compressors.wake()
         if self._app is not None:
             self._app.sign_in.heard(topic)
 

@@ -87,6 +87,18 @@ QUEUE_LENGTH = Gauge(
     "filmroom_ingest_queue_length", "Objects that wait for the committer.", registry=REGISTRY
 )
 JOBS = Gauge("filmroom_jobs", "Jobs that are remembered.", ("state",), registry=REGISTRY)
+COMPRESSED = Counter(
+    "filmroom_compressed_instances", "Instances stored smaller than they came.", registry=REGISTRY
+)
+COMPRESS_BYTES = Counter(
+    "filmroom_compressed_bytes", "Bytes of these, before and after.", ("when",), registry=REGISTRY
+)
+COMPRESS_LEFT_ALONE = Counter(
+    "filmroom_compress_left_alone",
+    "Instances that were not stored smaller.",
+    ("reason",),
+    registry=REGISTRY,
+)
 PIXEL_SECONDS = Histogram(
     "filmroom_pixel_job_seconds",
     "Jobs of the pixel workers.",

@@ -382,10 +382,7 @@ def stored(instance: NewInstance, outcome: Outcome) -> Stored:
 
 
 def _same(instance: NewInstance, held: Held) -> bool:
-    location = instance.location
-    return (
-        location.digest == held.digest and location.transfer_syntax_uid == held.transfer_syntax_uid
-    )
+    return held.is_same(instance.location)
 
 
 def _same_place(instance: NewInstance, held: Held) -> bool:

@@ -16,9 +16,11 @@ from functools import partial
 
 from filmroom.archive.errors import Unavailable
 from filmroom.archive.kept import Kept
+from filmroom.archive.received import SHORTEST_META, Record
 from filmroom.archive.records import Handle
 from filmroom.archive.retrieve import OpenFile, Retriever
 from filmroom.archive.rewriting import rewritten
+from filmroom.archive.smaller import as_received
 from filmroom.archive.stores import Staged
 from filmroom.dicom.elements import read_data_set
 from filmroom.dicom.errors import Malformed
@@ -68,6 +70,11 @@ async def data_set_as(
     Raises pixel.errors.PixelError when the pixels cannot be had in it, Unavailable when the
     stored file is damaged.
     """
+    record = await _record(retriever, handle)
+    if record is not None and record.received.transfer_syntax_uid == transfer_syntax_uid:
+        async for piece in as_received(retriever, pool, handle, record):
+            yield piece
+        return
     convert = _with_pixels if handle.frames else _without_pixels
     if transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LE:
         async for piece in convert(retriever, pool, handle, transfer_syntax_uid):
@@ -78,6 +85,12 @@ async def data_set_as(
         if deflated := await asyncio.to_thread(deflate, piece):
             yield deflated
     yield deflate(None)
+
+
+async def _record(retriever: Retriever, handle: Handle) -> Record | None:
+    if not handle.frames or handle.location.data_set_offset < SHORTEST_META:
+        return None
+    return await asyncio.to_thread(retriever.record, handle)
 
 
 async def frame_as(

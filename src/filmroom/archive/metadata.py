@@ -30,7 +30,7 @@ REMEMBERED = 10_000  # series of our own
 
 NOTHING_SOUND = "all its stored files are damaged; send the instances again, or restore the files"
 
-Header = Callable[[Handle], Buffer]
+Header = Callable[[Handle], tuple[Handle, Buffer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class MetadataShelf:
     """Makes, keeps and finds series metadata."""
 
     def __init__(self, index: Index, header: Header) -> None:
-        """header: reads the header of one instance."""
+        """header: reads the header of one instance, as it came; with the handle it had then."""
         self._index = index
         self._header = header
 
@@ -126,7 +126,7 @@ class MetadataShelf:
         headers = []
         for handle in handles:
             with contextlib.suppress(Damaged):
-                headers.append(header_json(handle, self._header(handle)))
+                headers.append(header_json(*self._header(handle)))
         body = b"[" + b",".join(headers) + b"]"
         etag = hashlib.sha256(body).hexdigest()[:32]
         gzipped = gzip.compress(body, COMPRESSION, mtime=0)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from filmroom.archive.backup import blocks
 from filmroom.archive.describe import Describer
 from filmroom.archive.errors import ArchiveError, Conflict, NotHeld, Unintelligible
-from filmroom.archive.records import Filed, NewInstance, Quarantined
+from filmroom.archive.records import Filed, Held, NewInstance, Quarantined
 from filmroom.archive.reindex import read_back
 from filmroom.archive.soundness import Pace, carry, is_passing
 from filmroom.archive.stores import Blobs, Index
@@ -64,7 +64,7 @@ def move_all(source: Place, target: Place, pace: Pace, told: Callable[[Report], 
         for block in blocks(source.index):
             report.instances += len(block)
             report.size_bytes += sum(filed.handle.location.size_bytes for filed in block)
-            wanted = _lacking(target.index, block, report)
+            wanted = _lacking(source.index, target.index, block, report)
             described = []
             for filed in wanted:
                 new = _described(source.blobs, filed, describer)
@@ -85,18 +85,24 @@ def move_all(source: Place, target: Place, pace: Pace, told: Callable[[Report], 
     return report
 
 
-def _lacking(index: Index, block: list[Filed], report: Report) -> list[Filed]:
-    held = index.held([filed.handle.sop_instance_uid for filed in block])
+def _lacking(source: Index, target: Index, block: list[Filed], report: Report) -> list[Filed]:
+    uids = [filed.handle.sop_instance_uid for filed in block]
+    held, sources = target.held(uids), source.held(uids)
     lacking = []
     for filed in block:
         there = held.get(filed.handle.sop_instance_uid)
         if there is None:
             lacking.append(filed)
-        elif there.digest == filed.handle.location.digest:
+        elif _are_same(there, sources.get(filed.handle.sop_instance_uid)):
             report.there += 1
         else:
             report.blame(filed.handle.location.key)
     return lacking
+
+
+def _are_same(one: Held, other: Held | None) -> bool:
+    """Whether both came as the same data set, in whatever form they are stored."""
+    return other is not None and one.received_digest == other.received_digest
 
 
 def _described(blobs: Blobs, filed: Filed, describer: Describer) -> NewInstance | None:

@@ -52,6 +52,15 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
+class Received:
+    """What an instance came as that is stored smaller now."""
+
+    digest: bytes  # SHA-256 of the data set
+    transfer_syntax_uid: str
+    size_bytes: int  # of the whole Part 10 file
+
+
+@dataclass(frozen=True, slots=True)
 class NewInstance:
     """Everything the index must learn in one transaction about one sealed file."""
 
@@ -63,6 +72,7 @@ class NewInstance:
     frames: bytes  # dicom.frames.FrameTable.to_bytes(); empty: no pixel data
     origin: Origin
     received_at: float  # seconds since the epoch, UTC
+    received: Received | None = None  # what it came as, where it is stored smaller now
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,16 @@ class Held:
     transfer_syntax_uid: str
     key: str
     is_damaged: bool = False  # its file is marked: the same bytes sent again take its place
+    received_digest: bytes = b""  # where it is stored smaller now: what it came as
+    received_transfer_syntax_uid: str = ""
+
+    def is_same(self, location: Location) -> bool:
+        """Whether that is the data set held here, as it is stored or as it came."""
+        same = location.digest, location.transfer_syntax_uid
+        return same in (
+            (self.digest, self.transfer_syntax_uid),
+            (self.received_digest, self.received_transfer_syntax_uid),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ import logging
 import mmap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from filmroom.archive.describe import Describer
 from filmroom.archive.errors import ArchiveError, Conflict, Unintelligible
 from filmroom.archive.examine import examine
-from filmroom.archive.records import Location, NewInstance, Origin
+from filmroom.archive.received import META_MARGIN, record_in
+from filmroom.archive.records import Held, Location, NewInstance, Origin
 from filmroom.archive.soundness import is_passing
 from filmroom.archive.stores import Blobs, Index
 from filmroom.dicom import part10
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 _HEAD_BYTES = 64 * 1024
+SPARED_SECONDS = 3600.0  # that a file is kept of which there is another form
 _DAY = len("YYYY/MM/DD")
 
 
@@ -64,8 +66,8 @@ def adopt(
     replacing: bool = False,
     removing: bool = False,
 ) -> Report:
-    """Add rows for stored files that have none; files are read, and not touched unless:
-
+    """Add rows for stored files that have none. Where the file of a row is gone, and this one is
+    the same instance, perhaps in another form, it takes its place. Files are not touched unless:
     replacing: a file that was stored to replace another (policy `replace`) does so again,
     should that other one still be there. removing: a file that was acknowledged to nobody, and
     whose like was sent again and is held under another key, goes.
@@ -75,7 +77,12 @@ def adopt(
 
     def held_already(instances: Iterable[NewInstance]) -> None:
         for instance in instances:
-            if replacing and _is_variant(instance.location.key):
+            if _fills_a_gap(index, blobs, instance):
+                index.replace(instance)
+                report.added += 1
+                continue
+            is_settled = replacing and _settled_between_forms(index, instance)
+            if replacing and not is_settled and _is_variant(instance.location.key):
                 index.replace(instance)
             if removing and _is_spare(index, blobs, instance):
                 blobs.remove(instance.location.key)
@@ -125,7 +132,13 @@ def read_back(blobs: Blobs, key: str, describer: Describer) -> NewInstance:
         meta.transfer_syntax_uid,
     )
     origin = Origin("reindex", meta.source_ae_title)
-    return described.filed(location, frame_table, origin, written_at)
+    filed = described.filed(location, frame_table, origin, written_at)
+    try:
+        record = record_in(bytes(content[: meta.data_set_offset + META_MARGIN]))
+    except Unintelligible as error:  # a scrub will mark it: what it shows is sound all the same
+        log.warning("what was received is lost", extra={"key": key, "detail": error.message})
+        record = None
+    return filed if record is None else replace(filed, received=record.received)
 
 
 def _digest(whole: memoryview) -> bytes:
@@ -156,15 +169,49 @@ def _add(index: Index, batch: list[NewInstance], report: Report) -> list[NewInst
 def _is_spare(index: Index, blobs: Blobs, instance: NewInstance) -> bool:
     """Whether the same content is held, and there, under another key."""
     held = index.held([instance.instance.uid]).get(instance.instance.uid)
-    location = instance.location
     return (
         held is not None
-        and held.key != location.key
+        and held.key != instance.location.key
         and not held.is_damaged
-        and (held.digest, held.transfer_syntax_uid)
-        == (location.digest, location.transfer_syntax_uid)
+        and _is_same(instance, held)
         and blobs.exists(held.key)
     )
+
+
+def _is_same(instance: NewInstance, held: Held) -> bool:
+    """Whether both are the same instance as it came, whichever of them is stored smaller."""
+    received = instance.received
+    return held.is_same(instance.location) or (
+        received is not None
+        and (received.digest, received.transfer_syntax_uid)
+        == (held.received_digest, held.received_transfer_syntax_uid)
+    )
+
+
+def _fills_a_gap(index: Index, blobs: Blobs, instance: NewInstance) -> bool:
+    """Whether the same content is held, perhaps in another form, under a key that is gone."""
+    held = index.held([instance.instance.uid]).get(instance.instance.uid)
+    return (
+        held is not None
+        and held.key != instance.location.key
+        and _is_same(instance, held)
+        and not blobs.exists(held.key)
+    )
+
+
+def _settled_between_forms(index: Index, instance: NewInstance) -> bool:
+    """Of one instance in two forms (see archive.smaller) the one that came is the surer one.
+
+    The other goes by and by. False when these are not two forms of the same.
+    """
+    held = index.held([instance.instance.uid]).get(instance.instance.uid)
+    if held is None or held.key == instance.location.key or not _is_same(instance, held):
+        return False
+    spare = instance.location.key
+    if instance.received is None and held.digest != held.received_digest:
+        spare = index.replace(instance)
+    index.smaller.intend(spare, SPARED_SECONDS)
+    return True
 
 
 def _is_variant(key: str) -> bool:

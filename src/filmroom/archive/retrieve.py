@@ -18,12 +18,20 @@ from types import TracebackType
 from typing import NamedTuple
 
 from filmroom.archive.access import Action, Principal, demand
-from filmroom.archive.errors import ArchiveError, Away, Damaged, NotHeld, Unavailable
+from filmroom.archive.errors import (
+    ArchiveError,
+    Away,
+    Damaged,
+    NotHeld,
+    Unavailable,
+    Unintelligible,
+)
 from filmroom.archive.examine import INFLATED_BYTES
 from filmroom.archive.inflated import Inflated, InflatedShelf
 from filmroom.archive.kept import Kept
 from filmroom.archive.metadata import Metadata, MetadataShelf, header_json
 from filmroom.archive.news import News
+from filmroom.archive.received import META_MARGIN, SHORTEST_META, Record, as_it_came, record_in
 from filmroom.archive.records import Handle, Selection
 from filmroom.archive.selected import Selected, select
 from filmroom.archive.soundness import is_passing
@@ -131,7 +139,7 @@ class Retriever:
         self._forgotten = 0  # how often; what was asked for before may be out of date
         self.suspect: Callable[[Handle, str], None] = lambda handle, detail: None
         self.trust = 0  # rises with every mark; belongs to the key of all that is made of files
-        self.shelf = MetadataShelf(index, self.header)
+        self.shelf = MetadataShelf(index, self.header_as_received)
 
     # -- which ------------------------------------------------------------------------------
     async def select(self, principal: Principal, selection: Selection) -> Selected:
@@ -236,14 +244,14 @@ class Retriever:
         """What to raise when a file cannot be read; told to whoever looks after the files."""
         if is_passing(error):
             return error
-        if not self._is_alone and self._has_moved(handle):
+        if self._has_moved(handle):
             self.forget(handle.sop_instance_uid)
             return Away("the instance was replaced this instant: ask again")
         self.suspect(handle, f"{error.message} {error.detail}")
         return damaged(handle)
 
     def _has_moved(self, handle: Handle) -> bool:
-        """Whether another node has put something else in its place meanwhile."""
+        """Whether something else is in its place meanwhile."""
         current = self._index.instance(handle.sop_instance_uid)
         return current is None or current.location.key != handle.location.key
 
@@ -259,6 +267,24 @@ class Retriever:
             whole = self.mapped(handle)
             return whole[: location.header_bytes]
         return self._read(handle, 0, location.header_bytes)
+
+    def record(self, handle: Handle) -> Record | None:
+        """How it was when it came, where it is stored smaller now."""
+        offset = handle.location.data_set_offset
+        if offset < SHORTEST_META:
+            return None
+        try:
+            return record_in(self._read(handle, -offset, offset + META_MARGIN))
+        except Unintelligible as error:
+            raise self._suspicious(handle, Unavailable(error.message)) from error
+
+    def header_as_received(self, handle: Handle) -> tuple[Handle, Buffer]:
+        """The header as it came, and the handle that goes with it: what metadata are made of."""
+        header = self.header(handle)
+        try:
+            return as_it_came(handle, header, self.record(handle))
+        except Unintelligible as error:
+            raise self._suspicious(handle, Unavailable(error.message)) from error
 
     def mapped(self, handle: Handle) -> memoryview:
         """The stored data set as a view of its file, nothing of it read yet.
@@ -350,8 +376,8 @@ class Retriever:
 
     async def _header_json(self, handle: Handle) -> bytes:
         if self.is_quick(handle):
-            return header_json(handle, self.header(handle))
-        return await asyncio.to_thread(lambda: header_json(handle, self.header(handle)))
+            return header_json(*self.header_as_received(handle))
+        return await asyncio.to_thread(lambda: header_json(*self.header_as_received(handle)))
 
     async def bulk(
         self, principal: Principal, study: str, series: str, sop: str, path: str

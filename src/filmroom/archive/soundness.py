@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from filmroom.archive.errors import ArchiveError, Away, NotHeld, Unavailable
+from filmroom.archive.errors import ArchiveError, Away, NotHeld, Unavailable, Unintelligible
+from filmroom.archive.received import record_in
 from filmroom.archive.records import Damage, Handle
 from filmroom.archive.stores import Blob, Blobs, Staged
 from filmroom.dicom import part10
@@ -151,7 +152,10 @@ def _read(file: Blob, offset: int, length: int) -> bytes:
 
 
 def _is_header_of(head: bytes, handle: Handle) -> bool:
-    """The digest does not cover the File Meta Information: see that it fits the row."""
+    """The digest does not cover the File Meta Information: see that it fits the row.
+
+    A record of how the data set came has a digest of its own.
+    """
     location = handle.location
     try:
         meta = part10.parse_meta(head, complete=True)
@@ -161,6 +165,10 @@ def _is_header_of(head: bytes, handle: Handle) -> bool:
         location.data_set_offset,
         location.transfer_syntax_uid,
     ):
+        return False
+    try:
+        record_in(head)
+    except Unintelligible:
         return False
     if IMPLEMENTATION_CLASS_UID.encode() not in head[: location.data_set_offset]:
         return True  # somebody else's, adopted as it was

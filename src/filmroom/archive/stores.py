@@ -31,6 +31,7 @@ from filmroom.archive.records import (
     Statistics,
     User,
 )
+from filmroom.archive.shrinking import Smaller
 
 if TYPE_CHECKING:
     import mmap
@@ -106,6 +107,11 @@ class Index(Protocol):
         ...
 
     @property
+    def smaller(self) -> Smaller:
+        """What is known of instances that are stored smaller than they came."""
+        ...
+
+    @property
     def jobs(self) -> Queue:
         """Work that is remembered until it is done."""
         ...
@@ -137,10 +143,7 @@ class Index(Protocol):
         ...
 
     def replace(self, instance: NewInstance) -> str:
-        """Point a held SOP Instance UID at new bytes, in one synced transaction.
-
-        Returns the key it pointed at until then, which another node may have put there just now.
-        """
+        """Point a held SOP Instance UID at new bytes, synced; the key it pointed at until then."""
         ...
 
     # -- finding ----------------------------------------------------------------------

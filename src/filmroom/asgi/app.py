@@ -29,7 +29,7 @@ from filmroom.asgi.manual import FOLDERS, Manual
 from filmroom.asgi.openapi import describe
 from filmroom.asgi.pages import STATIC, Pages
 from filmroom.asgi.zero_copy import ZeroCopy
-from filmroom.console import jobs, operations, peers, people, session
+from filmroom.console import compressing, jobs, operations, peers, people, session
 from filmroom.console.answers import answer
 from filmroom.http import of_archive, problem
 from filmroom.security.passwords import Hasher
@@ -131,6 +131,7 @@ def create_app(
         *operations.routes(archive),
         *peers.routes(book),
         *jobs.routes(archive, book),
+        *compressing.routes(archive),
         *Manual(*FOLDERS).routes(),
     ]
     routes.append(_openapi(routes))

@@ -80,21 +80,26 @@ class FilesystemBlobs:
         self._spool.prepare()
 
     def seal(self, staged: Sequence[tuple[Staged, str]]) -> list[Exception | None]:
-        """Make blobs durable under their keys; see archive.stores.Blobs.seal."""
+        """Make blobs durable under their keys; see archive.stores.Blobs.seal.
+
+        Threads may do this at once: each syncs itself what it has touched.
+        """
+        touched = set(self._unsynced)
         files = [(file, key) for file, key in staged if isinstance(file, StagedFile)]
         results: list[Exception | None] = []
         for file, key in files:
             try:
-                self._seal_one(file, os.path.join(self._store, key))
+                self._seal_one(file, os.path.join(self._store, key), touched)
                 results.append(None)
             except FileExistsError as error:
                 results.append(error)
             except OSError as error:
                 results.append(unavailable(error))
         try:
-            for folder in sorted(self._unsynced, key=len, reverse=True):
+            for folder in sorted(touched, key=len, reverse=True):
                 self._sync_entries(folder)
         except OSError as error:
+            self._unsynced |= touched
             for (_, key), result in zip(files, results, strict=True):
                 if result is None:  # nobody is told that it is held: it need not be found later
                     with contextlib.suppress(OSError):
@@ -107,7 +112,7 @@ class FilesystemBlobs:
         assert isinstance(staged, StagedFile)
         key = f"{secrets.token_hex(16)}.dcm"
         try:
-            self._seal_one(staged, os.path.join(self._quarantine, key))
+            self._seal_one(staged, os.path.join(self._quarantine, key), set())
             self._sync_entries(self._quarantine)
         except OSError as error:
             raise unavailable(error) from error
@@ -125,7 +130,8 @@ class FilesystemBlobs:
             raise unavailable(error) from error
         return name
 
-    def _seal_one(self, file: StagedFile, target: str) -> None:
+    def _seal_one(self, file: StagedFile, target: str, touched: set[str]) -> None:
+        """Sync a file and name it; folders that got an entry are noted in `touched`."""
         try:
             os.fsync(file.fd)
         except OSError as error:
@@ -133,14 +139,14 @@ class FilesystemBlobs:
             self._fail(error)
             raise
         folder = os.path.dirname(target)
-        self._make_folders(folder)
+        self._make_folders(folder, touched)
         try:
             self._link(file, target)
         except FileNotFoundError:  # somebody tidied the folder away: make it again
             self._known.clear()
-            self._make_folders(folder)
+            self._make_folders(folder, touched)
             self._link(file, target)
-        self._unsynced.add(folder)
+        touched.add(folder)
         if file.path:
             with contextlib.suppress(OSError):  # it is held all the same; the next start sweeps
                 os.unlink(file.path)
@@ -163,7 +169,7 @@ class FilesystemBlobs:
             source = f"/proc/self/fd/{file.fd}"
             os.link(source, target, src_dir_fd=self._spool.folder_fd, follow_symlinks=True)
 
-    def _make_folders(self, folder: str) -> None:
+    def _make_folders(self, folder: str, touched: set[str]) -> None:
         """Create `folder` and its parents; every folder that got an entry is to be synced."""
         if folder in self._known:
             return
@@ -175,7 +181,7 @@ class FilesystemBlobs:
         for path in reversed(missing):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path, 0o750)
-            self._unsynced.add(os.path.dirname(path))
+            touched.add(os.path.dirname(path))
         if len(self._known) >= _KNOWN_FOLDERS:
             self._known.clear()
         self._known[folder] = None

@@ -119,5 +119,7 @@ def _line(job: Job) -> str:
     changed = datetime.fromtimestamp(job.changed_at).strftime("%Y-%m-%d %H:%M:%S")
     progress = job.progress
     far = f"{progress.get('sent', 0)}/{progress['total']}" if "total" in progress else ""
+    if "looked_at" in progress:
+        far = f"{progress['done'] + progress['undone']}/{progress['looked_at']}"
     told = [str(job.id), job.state.value, changed, job.kind, job.subject, far, job.reason]
     return "\t".join(told).rstrip()

@@ -28,6 +28,7 @@ from filmroom.cli.common import (
     say,
     settings_from,
 )
+from filmroom.cli.compress import compress
 from filmroom.cli.jobs import jobs
 from filmroom.cli.migrating import migrate
 from filmroom.cli.moving import migrate_archive
@@ -58,6 +59,7 @@ app.command("scrub")(scrub)
 app.command("backup")(backup)
 app.command("restore")(restore)
 app.command("verify")(verify)
+app.command("compress")(compress)
 app.command("migrate")(migrate)
 app.command("migrate-archive")(migrate_archive)
 

@@ -10,6 +10,7 @@ import orjson
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from filmroom.config.compressing import CompressRule
 from filmroom.config.settings import PeerSettings, Settings
 from filmroom.config.sources import FIELDS, is_secret
 
@@ -42,6 +43,12 @@ def reference() -> str:
         "command line (`--peer`) as `AET=HOST:PORT[:RIGHT+RIGHT…|:all]`."
     )
     parts.append(_table("[[peers]]", caption, peers))
+    rules = [(("compress", name), f) for name, f in CompressRule.model_fields.items()]
+    caption = (
+        "what is stored smaller than it came, one table each; the first that fits decides. In the "
+        "environment (`FILMROOM__COMPRESS__RULES`) as JSON."
+    )
+    parts.append(_table("[[compress.rules]]", caption, rules))
     return "\n".join(parts)
 
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from filmroom.archive.access import DIMSE_ACTIONS, Action
 from filmroom.archive.records import ANY_AE_TITLE, Peer
+from filmroom.config.compressing import CompressSettings
 from filmroom.dicom.vrs import is_ae_title
 from filmroom.index.engine import Place
 from filmroom.index.namespace import SPELLING
@@ -371,6 +372,7 @@ class Settings(Section):
     query: QuerySettings = QuerySettings()
     pixel: PixelSettings = PixelSettings()
     jobs: JobSettings = JobSettings()
+    compress: CompressSettings = CompressSettings()
     security: SecuritySettings = SecuritySettings()
     log: LogSettings = LogSettings()
     peers: tuple[PeerSettings, ...] = ()

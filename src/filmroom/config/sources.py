@@ -15,6 +15,7 @@ import orjson
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from filmroom.config.compressing import CompressRule
 from filmroom.config.settings import PeerSettings, Settings
 from filmroom.security.settings import Section
 
@@ -230,6 +231,7 @@ def _mistakes(error: ValidationError, sources: Mapping[Key, str]) -> Iterator[st
         said = next((sources[place[:n]] for n in (2, 1) if place[:n] in sources), "")
         text = mistake["msg"].removeprefix("Value error, ")
         if mistake["type"] == "extra_forbidden":
-            text = f"no such setting. Allowed: {', '.join(PeerSettings.model_fields)}"
+            inside = CompressRule if place[0] == "compress" else PeerSettings
+            text = f"no such setting. Allowed: {', '.join(inside.model_fields)}"
         name = ".".join(place)
         yield ": ".join(part for part in (said, name, text) if part)

@@ -18,6 +18,7 @@ from filmroom.dicom.vrs import KNOWN_VRS, LONG_VRS
 PREAMBLE_BYTES = 128
 MAX_META_BYTES = 65536
 MAX_UID_BYTES = 64
+PRIVATE_CREATOR, PRIVATE = 0x0100, 0x0102  # Private Information, and the UID of its maker
 
 _SHORT = struct.Struct("<HH2sH")
 _LONG = struct.Struct("<HH2sxxI")
@@ -36,6 +37,8 @@ class FileMeta:
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
     source_ae_title: str = ""
+    private_creator: str = ""
+    private: bytes = b""
 
 
 def meta_header(
@@ -44,8 +47,12 @@ def meta_header(
     sop_instance_uid: str,
     transfer_syntax_uid: str,
     source_ae_title: str = "",
+    private_creator: str = "",
+    private: bytes = b"",
 ) -> bytes:
     """A zero preamble, DICM, and group 0002 with its length (PS3.10 7.1).
+
+    private: Private Information of an even length, whose maker is `private_creator`.
 
     Raises ValueError if a UID is longer than 64 characters or not ASCII.
     """
@@ -60,6 +67,9 @@ def meta_header(
     if source_ae_title:
         ae_title = source_ae_title.encode("ascii", "replace")[:16]
         elements.append(_text(0x0016, b"AE", ae_title))
+    if private:
+        elements.append(_uid(PRIVATE_CREATOR, private_creator))
+        elements.append(_LONG.pack(2, PRIVATE, b"OB", len(private)) + private)
     group = b"".join(elements)
     length = _SHORT.pack(2, 0, b"UL", 4) + struct.pack("<I", len(group))
     return bytes(PREAMBLE_BYTES) + b"DICM" + length + group
@@ -120,6 +130,8 @@ def _parse(head: bytes, complete: bool) -> FileMeta:
         sop_class_uid=_clean(values.get(0x0002, b"")),
         sop_instance_uid=_clean(values.get(0x0003, b"")),
         source_ae_title=_clean(values.get(0x0016, b"")),
+        private_creator=_clean(values.get(PRIVATE_CREATOR, b"")),
+        private=values.get(PRIVATE, b""),
     )
 
 

@@ -31,9 +31,6 @@ from filmroom.dicomweb.answers import (
     document,
     not_modified,
     ranged,
-    read_pieces,
-    read_range,
-    sends_files,
 )
 from filmroom.dicomweb.archive_zip import entry_name, zip_chunks
 from filmroom.dicomweb.leaving import while_there
@@ -57,6 +54,7 @@ from filmroom.dicomweb.service import (
 )
 from filmroom.dicomweb.transfer import instance_chunks, target_for, target_of
 from filmroom.dicomweb.video import is_video, stored_video
+from filmroom.dicomweb.whole import file_chunks, file_sent, whole_of
 from filmroom.http import accepts_gzip
 from filmroom.pixel.errors import NoCodec
 
@@ -155,7 +153,7 @@ async def _entries(
     async with aclosing(plan.items()) as items:
         async for handle, target in items:
             _, recoded = await _possible(service, handle, target, plan.strict)
-            yield entry_name(handle), recoded or _file(service, handle, AS_STORED)
+            yield entry_name(handle), recoded or file_chunks(service, handle)
     if plan.left_out:  # whoever opens the archive did not see the header
         yield LEFT_OUT_NAME, _left_out(plan.left_out)
 
@@ -195,43 +193,21 @@ async def single_file(service: Service, request: Request, handle: Handle, target
         return unchanged
     if target != AS_STORED:
         return await _stream(request, instance_chunks(service, handle, target), headers)
-    size = handle.location.size_bytes
+    whole = whole_of(handle)
+    size = whole.size
     if size <= INLINE_BYTES:
         with service.archive.retriever.open(handle) as file:
-            return ranged(request, bytes(await read_range(file, 0, size)), headers, etag)
+            body = [chunk async for chunk in whole.read(file, 0, size)]
+            return ranged(request, b"".join(body), headers, etag)
     headers["Accept-Ranges"] = "bytes"
     wanted = byte_range(request, size, etag)
     first, stop = wanted or (0, size)
     if wanted is not None:
         headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
     await service.archive.retriever.demand(handle, first)
-    chunks = _file(service, handle, AS_STORED, first, stop)
+    chunks = file_chunks(service, handle, first, stop)
     status = 200 if wanted is None else 206
     return Stream(lambda: chunks, headers, length=stop - first, status_code=status)
-
-
-async def _file(
-    service: Service, handle: Handle, target: str, first: int = 0, stop: int | None = None
-) -> AsyncGenerator[Chunk, None]:
-    """One instance's Part 10 file, or a range of it, in chunks."""
-    if target != AS_STORED:
-        async for chunk in instance_chunks(service, handle, target):
-            yield chunk
-        return
-    end = handle.location.size_bytes if stop is None else stop
-    with service.archive.retriever.open(handle) as file:
-        async for chunk in read_pieces(file, ((first, end - first),)):
-            yield chunk
-
-
-async def _sent(service: Service, request: Request, handle: Handle) -> AsyncGenerator[Part, None]:
-    """One Part 10 file as it lies: unread, where that can be."""
-    if not (service.archive.retriever.is_here and sends_files(request)):
-        async for chunk in _file(service, handle, AS_STORED):
-            yield chunk
-        return
-    with service.archive.retriever.open(handle) as file:
-        yield FilePiece(file, 0, handle.location.size_bytes)
 
 
 async def _possible(
@@ -315,12 +291,11 @@ async def _multipart(service: Service, request: Request, plan: Plan) -> Response
         if (unchanged := not_modified(request, headers["ETag"], headers)) is not None:
             return unchanged
         if target == AS_STORED and handle.location.size_bytes <= INLINE_BYTES:
-            with service.archive.retriever.open(handle) as file:
-                body = await read_range(file, 0, file.size_bytes)
-            return Pieces((head_of(handle, target), body, PART_TAIL + end), headers)
+            body = [chunk async for chunk in file_chunks(service, handle)]
+            return Pieces((head_of(handle, target), *body, PART_TAIL + end), headers)
     length = None
     if whole is not None and all(plan.target(handle) == AS_STORED for handle in whole):
-        files = sum(handle.location.size_bytes for handle in whole)
+        files = sum(whole_of(handle).size for handle in whole)
         around = sum(len(head_of(handle, AS_STORED)) + len(PART_TAIL) for handle in whole)
         length = files + around + len(end)
 
@@ -330,7 +305,7 @@ async def _multipart(service: Service, request: Request, plan: Plan) -> Response
             async for handle, target in items:
                 possible, recoded = await _possible(service, handle, target, plan.strict)
                 yield before + head_of(handle, possible)
-                async with aclosing(recoded or _sent(service, request, handle)) as parts:
+                async with aclosing(recoded or file_sent(service, request, handle)) as parts:
                     async for part in parts:
                         yield part
                 before = PART_TAIL

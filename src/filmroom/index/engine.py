@@ -1,8 +1,8 @@
 """What the index asks of a database, and where its SQL is kept.
 
 Two thin engines fulfil `Engine`: `sqlite.Sqlite` and `postgres.Postgres`. Static statements
-have a name in sql/queries.sql or sql/cluster.sql, and named parameters (`:name`); what `where`
-composes has positional ones (`?`). Each engine turns both into its own spelling.
+have a name in sql/queries.sql, cluster.sql or smaller.sql, and named parameters (`:name`); what
+`where` composes has positional ones (`?`). Each engine turns both into its own spelling.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 
 Then = Callable[[list[Row]], None]
 
-_FILES = ("queries.sql", "cluster.sql")
+_FILES = ("queries.sql", "cluster.sql", "smaller.sql")
 _NAME = re.compile(r"^-- name: ([a-z_]+)(?:\.([a-z]+))?$", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 

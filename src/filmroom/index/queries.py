@@ -6,7 +6,6 @@ Static statements are named in sql/queries.sql; matching is composed by `finding
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -45,6 +44,7 @@ from filmroom.index.integrity import SqlIntegrity
 from filmroom.index.jobs import SqlCluster, SqlPeers, SqlQueue
 from filmroom.index.migrate import migrate
 from filmroom.index.selecting import Selecting
+from filmroom.index.smaller import UIDS_IN_KEY, SqlSmaller, put_received
 from filmroom.index.telling import Callback
 from filmroom.index.where import TRUE
 
@@ -54,7 +54,6 @@ _FEW = 8  # rows that are fetched one by one sooner than gathered
 _BLOCK = 10_000  # ids fetched at once when many answers are wanted
 _FIRST = 32  # answers of a search that are fetched before all others
 _KEYS_BLOCK = 2_000
-_UIDS_IN_KEY = re.compile(r"[0-9][0-9.]*[0-9]|[0-9]")
 T = TypeVar("T")
 
 
@@ -100,6 +99,7 @@ class SqlIndex:
         self._memory = Memory()
         self._adding = threading.Lock()  # guards the memory
         self.embedded = engine.embedded
+        self.smaller = SqlSmaller(engine, self._transact)
         self.integrity = SqlIntegrity(engine, self._planner, self._transact)
         self.jobs = SqlQueue(engine, self._transact)
         self.cluster = SqlCluster(engine, self._transact)
@@ -111,11 +111,12 @@ class SqlIndex:
         if len(sop_instance_uids) <= _FEW:
             rows = self._engine.rows(self._sql["held"], {"uids": uids})
         else:
-            rows = self._engine.bulk(self._sql["held"], {"uids": uids}, "tttbttt")
+            rows = self._engine.bulk(self._sql["held"], {"uids": uids}, "tttbtttbt")
         found = {}
-        for uid, study, series, digest, syntax, key, is_damaged in rows:
+        for uid, study, series, digest, syntax, key, is_damaged, *received in rows:
             key = packing.unpack_key(key, study, series, uid)
-            found[uid] = Held(uid, study, series, digest, syntax, key, bool(is_damaged))
+            held = Held(uid, study, series, digest, syntax, key, bool(is_damaged), *received)
+            found[uid] = held
         return found
 
     def add(self, batch: Sequence[NewInstance]) -> list[bool]:
@@ -149,6 +150,7 @@ class SqlIndex:
             tx.rows(self._sql["count_series"], {**growth, "id": series})
             tx.rows(self._sql["replace_instance"], row)
             tx.rows(self._sql["unmark_damaged"], {"uid": uid})
+            put_received(tx, self._sql, uid, instance.received, instance.location.size_bytes)
             tx.rows(self._sql["drop_metadata"], {"series": series})
             tx.rows(self._sql["mark_metadata"], {"series": series, "has_metadata": 0})
             sop_class = {"study": study, "sop_class_uid": row["sop_class_uid"]}
@@ -367,7 +369,8 @@ class SqlIndex:
     def known_keys(self, keys: Sequence[str]) -> set[str]:
         """A key names its instance (core.md 1.4), so rows are found by the UIDs in keys."""
         rows = self._engine.bulk(self._sql["keys_of"], self._named_in(keys), "tttt")
-        return {packing.unpack_key(*row) for row in rows}.intersection(keys)
+        known = {packing.unpack_key(*row) for row in rows}.intersection(keys)
+        return known | self.smaller.spares_among(keys)
 
     def settled_keys(self, keys: Sequence[str]) -> set[str]:
         """A server may still be busy with a COMMIT that we gave up: we wait for its lock."""
@@ -379,10 +382,11 @@ class SqlIndex:
             return tx.rows(self._sql["keys_of"], self._named_in(keys))
 
         rows = self._transact(run)
-        return {packing.unpack_key(*row) for row in rows}.intersection(keys)
+        known = {packing.unpack_key(*row) for row in rows}.intersection(keys)
+        return known | self.smaller.spares_among(keys)
 
     def _named_in(self, keys: Sequence[str]) -> dict[str, Any]:
-        named = {uid for key in keys for uid in _UIDS_IN_KEY.findall(key)}
+        named = {uid for key in keys for uid in UIDS_IN_KEY.findall(key)}
         return {"uids": self._listed(sorted(named))}
 
     def clear(self) -> None:

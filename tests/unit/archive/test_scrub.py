@@ -230,11 +230,12 @@ async def test_metadata_made_while_a_file_was_replaced_are_not_kept(room, monkey
     header = room.retriever.shelf._header
 
     def slowly(handle):
-        found = bytes(header(handle))
+        handle, found = header(handle)
+        found = bytes(found)
         [new] = [n for n in replaced if n.instance.uid == handle.sop_instance_uid] or [None]
         if new is not None:
             room.index.replace(new)  # by the committer, at this instant
-        return found
+        return handle, found
 
     replaced = []
     keep = room.index.replace

@@ -4,9 +4,11 @@
 
 -- name: held
 SELECT i.sop_instance_uid, s.study_instance_uid, e.series_instance_uid,
-       i.digest, i.transfer_syntax_uid, i.key, d.id IS NOT NULL
+       i.digest, i.transfer_syntax_uid, i.key, d.id IS NOT NULL,
+       coalesce(r.digest, i.digest), coalesce(r.transfer_syntax_uid, i.transfer_syntax_uid)
   FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
        LEFT JOIN damage d ON d.sop_instance_uid = i.sop_instance_uid
+       LEFT JOIN received r ON r.sop_instance_uid = i.sop_instance_uid
  WHERE i.sop_instance_uid {among_uids};
 
 -- name: held_uids
@@ -366,6 +368,9 @@ DELETE FROM other_value;
 DELETE FROM sequence_value;
 DELETE FROM patient;
 DELETE FROM scrub;
+DELETE FROM received;
+DELETE FROM left_alone;
+DELETE FROM compressing;
 INSERT INTO patient_words (patient_words) VALUES ('delete-all');
 
 -- name: clear.postgres
@@ -379,6 +384,9 @@ TRUNCATE other_value;
 TRUNCATE sequence_value;
 TRUNCATE series_metadata;
 TRUNCATE scrub;
+TRUNCATE received;
+TRUNCATE left_alone;
+TRUNCATE compressing;
 
 -- name: filed
 SELECT i.id, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid, i.sop_class_uid,
