@@ -3,6 +3,7 @@
 More real files: `FILMROOM_MORE_IMAGES=FOLDER`, each compared as the packaged ones are.
 """
 
+import asyncio
 import os
 import warnings
 from collections import Counter
@@ -22,6 +23,7 @@ from filmroom.dicom.elements import read_data_set
 from filmroom.dicom.errors import Malformed
 from filmroom.dicom.scan import scan
 from filmroom.pixel import syntaxes as ts
+from filmroom.pixel.calling import Limits
 from filmroom.pixel.codecs import (
     ImageShape,
     Loss,
@@ -31,7 +33,7 @@ from filmroom.pixel.codecs import (
     refusal,
 )
 from filmroom.pixel.errors import PixelError
-from filmroom.pixel.pool import Limits, Pool
+from filmroom.pixel.pool import Pool
 from filmroom.pixel.transcode import bit_offset, shape_of, transcode_frame
 from packaged import FOLDERS
 
@@ -154,21 +156,23 @@ def test_every_packaged_picture_is_decoded_or_refused_and_kills_no_worker():
     pool = Pool(1, Limits(memory_bytes=1 << 30, cpu_seconds=20, wall_seconds=60))
     refused = {}
     try:
-        worker = pool.submit(os.getpid).result()
+        worker = asyncio.run(pool.run(os.getpid))
         for path in REAL:
             try:
                 ours = Ours(path)
                 assert ours.table is not None, path.name
                 for index in range(min(ours.table.frames, MOST_FRAMES)):
                     bits = bit_offset(ours.shape, ours.syntax, index)
-                    native = pool.submit(
-                        transcode_frame, ours.frame(index), ours.syntax, ts.IMPLICIT_LE,
-                        ours.shape, bit_offset=bits,
-                    ).result()  # fmt: skip
+                    native = asyncio.run(
+                        pool.run(
+                            transcode_frame, ours.frame(index), ours.syntax, ts.IMPLICIT_LE,
+                            ours.shape, bit_offset=bits,
+                        )
+                    )  # fmt: skip
                     assert len(native) >= ours.shape.native_bits // 8
             except (PixelError, Malformed, AssertionError) as error:
                 refused[path.name] = str(error)
-        assert pool.submit(os.getpid).result() == worker
+        assert asyncio.run(pool.run(os.getpid)) == worker
     finally:
         pool.close()
     expected = REFUSED | CUT_OFF

@@ -3,6 +3,7 @@
 Figures are printed (`pytest -s`).
 """
 
+import asyncio
 import re
 import time
 from collections import Counter
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from filmroom.pixel import syntaxes as ts
+from filmroom.pixel.calling import Limits
 from filmroom.pixel.errors import PixelError, WorkerLost
-from filmroom.pixel.pool import Limits, Pool
+from filmroom.pixel.pool import Pool
 from filmroom.pixel.transcode import transcode_frame
 from hostile_codestreams import REFUSED, Hostile, hostile, sound
 
@@ -46,7 +48,7 @@ def _worked(pid: int) -> float:
 @pytest.fixture(scope="module")
 def told() -> list[Told]:
     pool = Pool(1, Limits(memory_bytes=MOST_MEMORY, cpu_seconds=20, wall_seconds=120))
-    pool.submit(len, b"").result()
+    asyncio.run(pool.run(len, b""))
     found = []
     began = time.monotonic()
     try:
@@ -59,15 +61,15 @@ def told() -> list[Told]:
 
 
 def _try(pool: Pool, case: Hostile) -> Told:
-    (worker,) = pool._live
+    (worker,) = pool._workers
     pid = worker._process.pid
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     before = _worked(pid)
     try:
-        pool.submit(transcode_frame, case.coded, case.syntax, ts.EXPLICIT_LE, case.shape).result()
+        asyncio.run(pool.run(transcode_frame, case.coded, case.syntax, ts.EXPLICIT_LE, case.shape))
         answer = "decoded"
     except WorkerLost as error:
-        pool.submit(len, b"").result()
+        asyncio.run(pool.run(len, b""))
         return Told(case, f"lost: {error.message}", 0.0, 0)
     except PixelError as error:
         answer = f"refused: {error.message}"
