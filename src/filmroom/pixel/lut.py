@@ -90,7 +90,9 @@ class Grey:
 def look_up(values: Array, table: Table) -> NDArray[np.uint16]:
     """Entries of `table`; values outside it take its first or last entry (C.11.1.1, C.11.2.1.1)."""
     entries = table.array
-    at = np.clip(np.nan_to_num(values) - table.first, 0, len(entries) - 1)
+    # In a wider type: an index below the first must not come round to the other end.
+    wide = np.nan_to_num(values) if values.dtype.kind == "f" else values.astype(np.int64)
+    at = np.clip(wide - table.first, 0, len(entries) - 1)
     return np.asarray(entries[at.astype(np.intp)])
 
 

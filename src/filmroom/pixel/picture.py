@@ -201,10 +201,12 @@ def table_of(descriptor: list[float], raw: bytes, shape: ImageShape) -> Table | 
     if not 1 <= bits <= 16:
         return None
     if bits <= 8 and len(raw) < 2 * entries:
-        raw = array("H", raw[:entries]).tobytes()
+        raw = array("H", list(raw[:entries])).tobytes()
     raw = raw[: 2 * entries]
     if bits <= 8 and any(raw[1::2]) and not any(raw[::2]):
-        raw = array("H", raw[1::2]).tobytes()  # 8-bit values in the high bytes
+        raw = array("H", list(raw[1::2])).tobytes()  # 8-bit values in the high bytes
+    if len(raw) < 2:
+        return None
     return Table(_signed(int(descriptor[1]), shape), bits, raw[: len(raw) // 2 * 2])
 
 
