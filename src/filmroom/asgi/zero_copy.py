@@ -59,7 +59,7 @@ class _Sender:
     async def _send_file(self, file: int, offset: int, count: int) -> None:
         """Raises EOFError when the file is shorter than that, OSError when it cannot be read."""
         cycle = self._cycle
-        if cycle.disconnected or not count:
+        if self._has_left() or not count:
             return
         if cycle.chunked_encoding:
             cycle.transport.write(b"%x\r\n" % count)
@@ -71,10 +71,21 @@ class _Sender:
         cycle.transport.set_write_buffer_limits(high=0)
         try:
             await self._pass_on(file, offset, count)
-        finally:
-            cycle.transport.set_write_buffer_limits(high=HIGH_WATER_LIMIT)
-        if cycle.chunked_encoding:
+        finally:  # also when we are cancelled because the client has left
+            if not self._has_left():
+                cycle.transport.set_write_buffer_limits(high=HIGH_WATER_LIMIT)
+        if cycle.chunked_encoding and not self._has_left():
             cycle.transport.write(b"\r\n")
+
+    def _has_left(self) -> bool:
+        """Whether nothing can reach the client any more; from then on nothing is sent.
+
+        A transport of uvloop's that is closed raises RuntimeError whatever is asked of it, and
+        uvicorn tells only the last of several requests at once that their client has left.
+        """
+        if self._cycle.transport.is_closing():
+            self._cycle.disconnected = True
+        return self._cycle.disconnected
 
     async def _pass_on(self, file: int, offset: int, count: int) -> None:
         cycle = self._cycle
@@ -82,11 +93,13 @@ class _Sender:
         while count:
             if cycle.flow.write_paused:
                 await cycle.flow.drain()
-            if cycle.disconnected or transport.is_closing():
+            if self._has_left():
                 return
             sent = self._straight(file, offset, min(count, AT_ONCE_BYTES))
             if sent is None:
                 data = await _read(file, offset, count)
+                if self._has_left():
+                    return
                 transport.write(data)
                 sent = len(data)
             if not sent:

@@ -18,15 +18,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from filmroom.pixel.calling import Call, Limits, Task, Worker
-from filmroom.pixel.errors import Busy, WorkerLost
+from filmroom.pixel.calling import STOPPED, Call, Limits, Task, Worker
+from filmroom.pixel.errors import Busy, NoWorker, WorkerLost
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-STOPPED = "the pixel workers are stopped"
+LOOK_SECONDS = 5.0  # that a task waits between two looks for workers whose loop is gone
 
 
 class Pool:
@@ -51,7 +51,8 @@ class Pool:
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in a worker. Raises what it raises of the PixelError family,
-        WorkerLost when the worker died or took too long, and Busy when too many wait.
+        WorkerLost when the worker died or took too long, NoWorker when there is none to be
+        had, and Busy when too many wait.
         A task whose awaiter is cancelled before it began is never begun, and waits no more.
         """
         request = pickle.dumps((function, args, kwargs), pickle.HIGHEST_PROTOCOL)
@@ -82,12 +83,16 @@ class Pool:
             call = self._enter(task)
             if call is not None:
                 call.begin()
+            else:
+                task.look = loop.call_later(LOOK_SECONDS, self._look, task)
         except BaseException:
             task.close()
             raise
         try:
             return await task.future
         finally:
+            if task.look is not None:
+                task.look.cancel()
             if task.future.cancelled():
                 self._withdraw(task)
 
@@ -95,7 +100,7 @@ class Pool:
         """A worker for the task, or a place in the queue."""
         with self._lock:
             if self._closed:
-                raise WorkerLost(STOPPED)
+                raise NoWorker(STOPPED)
             if self._idle:
                 return self._call(self._idle.pop(), task)
             if len(self._tasks) >= self.limits.waiting or (
@@ -105,10 +110,20 @@ class Pool:
                 raise Busy("too many images are being prepared, try again")
             self._waiting_bytes += len(task.request)
             self._tasks.append(task)
-            self._end_forsaken()
-            if len(self._tasks) > self._starting:
-                self._hire(self.hired + 1)
+            self._see_to_workers()
         return None
+
+    def _see_to_workers(self) -> None:
+        """Have a worker come to those who wait; the lock is held."""
+        self._end_forsaken()
+        if len(self._tasks) > self._starting:
+            self._hire(self.hired + 1)
+
+    def _look(self, task: Task) -> None:
+        """It may wait for a worker whose loop was closed: nobody else would ever notice."""
+        with self._lock:
+            self._see_to_workers()
+        task.look = task.loop.call_later(LOOK_SECONDS, self._look, task)
 
     def _call(self, worker: Worker, task: Task) -> Call:
         call = Call(worker, task, self._ended)
@@ -149,7 +164,10 @@ class Pool:
         """Have so many workers, as far as there may be; the lock is held."""
         while not self._closed and self.hired < min(wanted, self.workers):
             self._starting += 1
-            self._in_a_thread(self._start)
+            if not self._in_a_thread(self._start):
+                self._starting -= 1
+                self._give_up()
+                return
 
     def _end_forsaken(self) -> None:
         """End workers whose event loop is gone: nobody reads their answers any more."""
@@ -160,7 +178,7 @@ class Pool:
             call.worker.kill()
 
     def close(self) -> None:
-        """Stop all workers; what still waits or runs fails with WorkerLost."""
+        """Stop all workers; what still waits or runs fails with NoWorker."""
         with self._lock:
             self._closed = True
             self._end_forsaken()
@@ -168,32 +186,45 @@ class Pool:
             self._tasks.clear()
             self._idle.clear()
         for task in waiting:
-            task.fail(WorkerLost(STOPPED))
+            task.fail(NoWorker(STOPPED))
         for call in calls:
             call.worker.end()
         for worker in idle:
             worker.stop()
 
     # -- a worker's life -------------------------------------------------------------------
-    def _in_a_thread(self, work: Callable[..., None], *arguments: Worker) -> None:
-        """Starting and burying take too long for an event loop."""
-        threading.Thread(target=work, args=arguments, name="pixel-start", daemon=True).start()
+    def _in_a_thread(self, work: Callable[..., None], *arguments: Worker) -> bool:
+        """Starting and burying take too long for an event loop; False when no thread starts."""
+        thread = threading.Thread(target=work, args=arguments, name="pixel-start", daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:  # the system has no more of them
+            log.error("a pixel worker did not start", extra={"detail": str(error)})
+            return False
+        return True
 
     def _start(self) -> None:
         worker = None
         try:
             worker = Worker(self.limits)
-        except (OSError, WorkerLost) as error:
+        except (OSError, MemoryError, NoWorker) as error:
             log.error("a pixel worker did not start", extra={"detail": str(error)})
         with self._lock:
             self._starting -= 1
             if worker is not None:
                 self._workers.add(worker)
-            elif (task := self._next()) is not None:
-                task.fail(WorkerLost("no pixel worker can be started"))
-                self._hire(len(self._tasks))
+            else:
+                self._give_up()
         if worker is not None:
             self._free(worker)
+
+    def _give_up(self) -> None:
+        """Tell all who wait, unless a worker lives or is about to: it will come to them.
+
+        The lock is held.
+        """
+        while not self.hired and (task := self._next()) is not None:
+            task.fail(NoWorker("no pixel worker can be started"))
 
     def _replace(self, worker: Worker) -> None:
         """Bury a lost worker; have another if there is work for it."""
@@ -233,7 +264,8 @@ class Pool:
             self._free(call.worker)
         else:
             log.warning("pixel worker lost", extra={"reason": lost.message})
-            self._in_a_thread(self._replace, call.worker)
+            if not self._in_a_thread(self._replace, call.worker):
+                self._replace(call.worker)
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -1,15 +1,19 @@
 """asgi/zero_copy.py over real sockets: the same bytes, to fast, slow and faithless readers."""
 
+import logging
 import os
 import socket
+import struct
 import subprocess
+import threading
 import time
 
 import httpx
 import pytest
 
-from filmroom.asgi import HttpServer
+from filmroom.asgi import HttpServer, zero_copy
 from filmroom.asgi.zero_copy import ZERO_COPY, ZeroCopy
+from filmroom.dicomweb.answers import FilePiece, Stream
 from filmroom.security.settings import HttpSettings
 
 SIZE = 12_000_003
@@ -49,6 +53,34 @@ class Files:
         await send({"type": "http.response.body", "body": b">>>>"})
 
 
+class OpenFile:
+    """As much of archive.retrieve.OpenFile as an answer needs."""
+
+    def __init__(self, path):
+        self.fd = os.open(path, os.O_RDONLY)
+
+
+class Streamed(Files):
+    """Sends the file as the DICOMweb routes do."""
+
+    async def __call__(self, scope, receive, send):
+        size = os.path.getsize(self.path)
+
+        async def parts():
+            file = OpenFile(self.path)
+            self.open += 1
+            try:
+                yield b"<<<<"
+                yield FilePiece(file, 0, size)
+                yield b">>>>"
+            finally:
+                os.close(file.fd)
+                self.open -= 1
+
+        length = None if scope["path"] == "/chunked" else size + 8
+        await Stream(parts, {}, length=length)(scope, receive, send)
+
+
 @pytest.fixture
 def content(tmp_path):
     data = os.urandom(SIZE)
@@ -65,9 +97,9 @@ def files(tmp_path, content):
 def make_server(files):
     started = []
 
-    def make(**settings):
+    def make(app=files, **settings):
         settings = HttpSettings(host="127.0.0.1", port=0, **settings)
-        server = HttpServer(ZeroCopy(files), settings)
+        server = HttpServer(ZeroCopy(app), settings)
         server.start()
         started.append(server)
         return server
@@ -134,6 +166,71 @@ def test_who_leaves_in_the_middle_leaves_no_open_file(server, files):
     peer.close()
     until(lambda: files.open == 0)
     assert len(httpx.get(server.url).content) == SIZE + 8
+
+
+def leaves(peer, how):
+    """Three ways to go: politely, abruptly, and with a last word."""
+    if how == "reset":
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if how == "half":
+        peer.shutdown(socket.SHUT_WR)
+        time.sleep(0.1)
+    peer.close()
+
+
+def errors(caplog):
+    return [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "half"])
+@pytest.mark.parametrize("path", ["/", "/chunked"])
+@pytest.mark.parametrize("kind", [Files, Streamed])
+def test_who_leaves_in_the_middle_is_no_error(make_server, files, caplog, kind, path, how):
+    app = kind(files.path)
+    server = make_server(app)
+    for _ in range(3):
+        peer = asked(server, path)
+        until(lambda: app.open == 1)
+        time.sleep(0.05)  # the socket is full now
+        leaves(peer, how)
+        until(lambda: app.open == 0)
+    assert len(httpx.get(server.url).content) == SIZE + 8  # all is logged that is to be
+    assert not errors(caplog)
+
+
+@pytest.mark.parametrize("path", ["/", "/chunked"])
+def test_who_asks_twice_at_once_and_leaves_is_no_error(server, files, caplog, path):
+    peer = asked(server, path)
+    peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    until(lambda: files.open == 1)
+    time.sleep(0.05)
+    leaves(peer, "reset")
+    until(lambda: files.open == 0)
+    assert len(httpx.get(server.url).content) == SIZE + 8
+    assert not errors(caplog)
+
+
+@pytest.mark.parametrize("path", ["/", "/chunked"])
+def test_who_leaves_while_the_disk_is_read_is_no_error(server, files, caplog, monkeypatch, path):
+    reading, left = threading.Event(), threading.Event()
+    pread = os.pread
+
+    def slow(*arguments):
+        reading.set()
+        assert left.wait(10)
+        return pread(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zero_copy, "_is_at_hand", lambda file, offset: False)
+        patched.setattr(os, "pread", slow)
+        peer = asked(server, path)
+        assert reading.wait(10)
+        leaves(peer, "reset")
+        time.sleep(0.2)  # the server has seen it
+        left.set()
+        until(lambda: files.open == 0)
+    assert len(httpx.get(server.url).content) == SIZE + 8
+    assert not errors(caplog)
 
 
 def test_a_file_that_became_shorter_ends_the_connection(server):
