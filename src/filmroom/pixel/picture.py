@@ -11,8 +11,8 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field, replace
 
-from filmroom.pixel.color import Palette, expand_segments
-from filmroom.pixel.errors import PixelError, Undecodable
+from filmroom.pixel.color import LONGEST_SEGMENTS, Palette, Segments
+from filmroom.pixel.errors import Undecodable
 from filmroom.pixel.lut import FUNCTIONS, Grey, Table, Window
 from filmroom.pixel.marks import Presentation
 from filmroom.pixel.overlay import GROUPS, Overlay, overlays_of
@@ -194,12 +194,10 @@ def first_table(place: Attributes, tag: str, shape: ImageShape) -> Table | None:
 
 def table_of(descriptor: list[float], raw: bytes, shape: ImageShape) -> Table | None:
     """A LUT from its descriptor and data (C.11.1.1); None when they make no sense."""
-    if len(descriptor) < 3 or not raw:
+    described = _described(descriptor, shape)
+    if described is None or not raw:
         return None
-    entries = int(descriptor[0]) & 0xFFFF or LARGEST_TABLE
-    bits = int(descriptor[2])
-    if not 1 <= bits <= 16:
-        return None
+    entries, first, bits = described
     if bits <= 8 and len(raw) < 2 * entries:
         raw = array("H", list(raw[:entries])).tobytes()
     raw = raw[: 2 * entries]
@@ -207,7 +205,20 @@ def table_of(descriptor: list[float], raw: bytes, shape: ImageShape) -> Table | 
         raw = array("H", list(raw[1::2])).tobytes()  # 8-bit values in the high bytes
     if len(raw) < 2:
         return None
-    return Table(_signed(int(descriptor[1]), shape), bits, raw[: len(raw) // 2 * 2])
+    return Table(first, bits, raw[: len(raw) // 2 * 2])
+
+
+def _described(descriptor: list[float], shape: ImageShape) -> tuple[int, int, int] | None:
+    """(entries, first value, bits) of a LUT Descriptor; None when it is no table of 16 bits.
+
+    Whatever VR the numbers came in: none of them is larger than a US or SS could be.
+    """
+    if len(descriptor) < 3:
+        return None
+    entries, first, bits = (int(number) for number in descriptor[:3])
+    if not -32768 <= first <= 65535 or not 1 <= bits <= 16:
+        return None
+    return entries & 0xFFFF or LARGEST_TABLE, _signed(first, shape), bits
 
 
 def palette_of(attributes: Attributes) -> Palette | None:
@@ -219,18 +230,14 @@ def palette_of(attributes: Attributes) -> Palette | None:
     return Palette(red, green, blue)
 
 
-def _palette_table(attributes: Attributes, channel: int) -> Table | None:
+def _palette_table(attributes: Attributes, channel: int) -> Table | Segments | None:
     descriptor = numbers_of(attributes, f"0028110{channel}")
-    shape = ImageShape(1, 1)
     plain = raw_of(attributes, f"0028120{channel}")
     if plain:
-        return table_of(descriptor, plain, shape)
+        return table_of(descriptor, plain, ImageShape(1, 1))
     segmented = raw_of(attributes, f"0028122{channel}")
-    if len(descriptor) < 3 or not segmented:
+    described = _described(descriptor, ImageShape(1, 1))
+    if described is None or not segmented:
         return None
-    entries = int(descriptor[0]) or LARGEST_TABLE
-    try:
-        expanded = expand_segments(segmented, int(descriptor[2]), entries)
-    except PixelError:
-        return None
-    return Table(int(descriptor[1]), int(descriptor[2]), expanded)
+    entries, first, bits = described
+    return Segments(first, bits, entries, segmented[:LONGEST_SEGMENTS])
