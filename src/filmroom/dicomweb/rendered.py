@@ -26,8 +26,8 @@ from filmroom.archive.records import Handle
 from filmroom.archive.selected import Few, Selected
 from filmroom.dicom import dicomjson
 from filmroom.dicom.errors import Malformed
-from filmroom.dicom.frames import FrameTable
-from filmroom.dicom.uids import EXPLICIT_VR_BE
+from filmroom.dicom.frames import MAX_FRAMES, FrameTable
+from filmroom.dicom.uids import EXPLICIT_VR_BE, TRANSFER_SYNTAXES
 from filmroom.dicomweb.answers import BINARY_HEADERS, REVALIDATE, Pieces
 from filmroom.dicomweb.chosen import images_of, representative, showable
 from filmroom.dicomweb.rendered_offers import negotiated
@@ -324,8 +324,13 @@ class Studio:
         return Stored(coded, picture, offset)
 
     def _count(self, handle: Handle, attributes: Mapping[str, Any]) -> int:
+        """How many frames there are. Raises NotHeld when there are none."""
         table = self._archive.retriever.frame_table(handle)
-        return table.frames if table is not None else frames_of(attributes)
+        if table is not None:
+            return table.frames
+        if not TRANSFER_SYNTAXES[handle.location.transfer_syntax_uid].deflated:
+            raise NotHeld("the instance has no frames")
+        return min(frames_of(attributes), MAX_FRAMES)  # as it says: they are found by inflating
 
     async def state(self, handle: Handle) -> Mapping[str, Any]:
         """What a presentation state says, as DICOM JSON."""

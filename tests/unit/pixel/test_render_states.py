@@ -472,8 +472,14 @@ def test_a_state_says_which_images_and_frames_it_is_for():
     assert frames_meant(state, image.SOPInstanceUID, 5) == [1, 2]
     assert frames_meant(state, image.SOPInstanceUID, 2) == [1]
     assert frames_meant(state, "1.2.3", 5) == []
-    assert frames_meant(as_json(a_state(image)), image.SOPInstanceUID, 3) == [0, 1, 2]
+    assert list(frames_meant(as_json(a_state(image)), image.SOPInstanceUID, 3)) == [0, 1, 2]
     assert [each.sop_instance_uid for each in subjects_of(state)] == [image.SOPInstanceUID]
+
+
+def test_a_state_for_all_frames_takes_no_memory_however_many_there_are_said_to_be():
+    image = an_image()
+    meant = frames_meant(as_json(a_state(image)), image.SOPInstanceUID, 1 << 60)
+    assert (len(meant), meant[-1], 77 in meant) == (1 << 60, (1 << 60) - 1, True)
 
 
 def test_what_matters_of_a_state_is_all_that_is_read():
