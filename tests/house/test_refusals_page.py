@@ -9,7 +9,7 @@ from filmroom.archive import examine
 from filmroom.asgi import gate, wire
 from filmroom.config.settings import DimseSettings
 from filmroom.dicom import deflated, jsonelements, nesting, part10
-from filmroom.dicomweb import multipart, negotiate, qido_query, stow
+from filmroom.dicomweb import multipart, negotiate, qido_query, rendered, stow
 from filmroom.dicomweb.service import Settings as ServiceSettings
 from filmroom.dimse import commands, negotiation, pdu, server
 from filmroom.pixel import color, options
@@ -47,6 +47,7 @@ SAID = {
     f"longer than {negotiate.MAX_ACCEPT_BYTES} characters or of more than {negotiate.MAX_RANGES}",
     f"more than {options.LARGEST_SIDE} pixels or an area of more than {options.LARGEST_AREA}",
     f"a segmented palette of more than {color.MOST_SEGMENTS} segments",
+    f"a header longer than {rendered.LONGEST_HEADER_BYTES // MIB} MiB, for a picture",
     f"more than {walk.MAX_RATIO} times their",
     f"beyond {walk.RATIO_FREE_BYTES // MIB} MiB are passed over",
 }

@@ -25,6 +25,7 @@ from filmroom.pixel.values import (
     numbers_of,
     raw_of,
     text_of,
+    values_of,
 )
 
 SHARED, PER_FRAME = "52009229", "52009230"
@@ -118,8 +119,9 @@ def picture_of(attributes: Attributes, frame_index: int = 0) -> Picture:
 def _places(attributes: Attributes, frame_index: int, group: str) -> list[Attributes]:
     """Where a functional group's attributes may be: this frame's, all frames', top level."""
     places: list[Attributes] = []
-    per_frame = items_of(attributes, PER_FRAME)
-    if frame_index < len(per_frame):
+    # Not by items_of: for each of many frames it would walk all of them.
+    per_frame = values_of(attributes, PER_FRAME)
+    if frame_index < len(per_frame) and isinstance(per_frame[frame_index], dict):
         places += items_of(per_frame[frame_index], group)[:1]
     for shared in items_of(attributes, SHARED)[:1]:
         places += items_of(shared, group)[:1]
