@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from filmroom import __version__
 from filmroom.archive.access import Principal
 from filmroom.archive.archive import Archive
 from filmroom.archive.errors import NotHeld, Unintelligible, Unsupported
@@ -122,8 +123,8 @@ async def render_response(
 
 
 async def _etag(images: Selected, state: Handle | None, wish: tuple[object, ...]) -> str:
-    """A strong validator: equal content and equal wishes give equal pictures."""
-    digest = hashlib.sha256(repr(wish).encode())
+    """A strong validator: one version makes equal pictures of equal content and wishes."""
+    digest = hashlib.sha256(repr((__version__, wish)).encode())
     if state is not None:
         digest.update(state.location.digest)
     async with aclosing(images.pages()) as pages:

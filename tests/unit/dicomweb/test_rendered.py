@@ -362,6 +362,24 @@ async def test_a_known_picture_is_not_sent_again(pool):
     assert response.status_code == 304
 
 
+async def test_another_version_may_make_another_picture(pool, monkeypatch):
+    retriever = FakeRetriever(an_image())
+    etag = (await ask(pool, retriever, "1.2.3.1")).headers["etag"]
+    monkeypatch.setattr(rendered, "__version__", "999")
+    response = await ask(pool, retriever, "1.2.3.1", if_none_match=etag)
+    assert response.status_code == 200
+    assert response.headers["etag"] != etag
+
+
+async def test_pictures_of_one_etag_are_the_same_bytes_to_the_last_boundary(pool):
+    retriever = FakeRetriever(an_image(1), an_image(2, count=3))
+    first, second = [await ask(pool, retriever, series="1.2.3") for _ in range(2)]
+    assert not first.headers["etag"].startswith("W/")
+    assert first.headers["etag"] == second.headers["etag"]
+    assert first.headers["content-type"] == second.headers["content-type"]
+    assert await body_of(first) == await body_of(second)
+
+
 async def test_a_frame_is_the_frame(pool):
     retriever = FakeRetriever(an_image(count=5))
     response = await ask(pool, retriever, "1.2.3.1", frame=4, accept="image/png")
