@@ -12,6 +12,7 @@ from filmroom.pixel.errors import NoCodec, Undecodable
 from filmroom.pixel.lut import Grey, Table, Window, to_grey
 from filmroom.pixel.marks import Area, Presentation
 from filmroom.pixel.options import Viewport
+from filmroom.pixel.overlay import overlays_of
 from filmroom.pixel.picture import picture_of
 from filmroom.pixel.present import lay_out
 from filmroom.pixel.shutter import cover, shutter_of
@@ -432,6 +433,23 @@ def test_an_overlay_of_the_state_itself_is_drawn():
     )
     state.add_new(0x60021001, "CS", "O")
     assert (seen(image, state) == 255).sum() == 100
+
+
+@pytest.mark.parametrize("size", [(7, 9), (511, 511), (8, 8), (1, 3)])
+def test_each_frame_has_its_own_overlay_and_bitmap_shutter_whatever_their_size(size):
+    planes = np.random.default_rng(2).integers(0, 2, (9, *size)).astype(bool)
+    image = an_image(*size, ShutterShape="BITMAP", ShutterOverlayGroup=0x6000)
+    for element, vr, value in ((0x10, "US", size[0]), (0x11, "US", size[1]), (0x15, "IS", 9),
+                               (0x40, "CS", "G"), (0x50, "SS", [1, 1]), (0x51, "US", 1),
+                               (0x100, "US", 1), (0x102, "US", 0),
+                               (0x3000, "OW", a_bitmap(planes))):  # fmt: skip
+        image.add_new(0x6000 << 16 | element, vr, value)
+    attributes = attributes_of(image)
+    for index, plane in enumerate(planes):
+        (overlay,) = overlays_of(attributes, index)
+        assert (overlay.mask(*size) == plane).all()
+        assert (shutter_of(attributes, index).bitmap.mask(*size) == plane).all()
+    assert overlays_of(attributes, 9) == ()
 
 
 # -- kinds ----------------------------------------------------------------------------------------
