@@ -242,6 +242,7 @@ def test_a_thumbnail_of_a_huge_image_keeps_its_shape():
         {"viewport": "a,b"},
         {"viewport": ""},
         {"rows": "0"},
+        {"rows": "10000", "columns": "10000"},
         {"columns": "99999"},
         {"region": "0,0,1"},
         {"region": "0.5,0,0.5,1"},

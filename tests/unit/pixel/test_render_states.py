@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from filmroom.pixel.cielab import colour_of, grey_colour
-from filmroom.pixel.errors import NoCodec, Undecodable
+from filmroom.pixel.errors import BadParameter, NoCodec, Undecodable
 from filmroom.pixel.lut import Grey, Table, Window, to_grey
 from filmroom.pixel.marks import Area, Presentation
 from filmroom.pixel.options import Viewport
@@ -260,6 +260,12 @@ def test_an_area_of_a_million_pixels_a_side_is_made_small_enough():
     assert max(shown.shape) <= 10_000
     with pytest.raises(Undecodable):
         lay_out(numbered(), Presentation(Area(0, 0, 2**31, 5)), None)
+
+
+def test_a_picture_larger_than_any_may_be_is_refused_under_a_state_too():
+    with pytest.raises(BadParameter, match="64000000 pixels"):
+        lay_out(numbered(), Presentation(), (10_000, 10_000))
+    assert lay_out(numbered(), Presentation(), (10_000, 10)).shape == (10, 15)
 
 
 # -- marks ----------------------------------------------------------------------------------------
