@@ -147,7 +147,7 @@ def _grey(picture: Picture, state: Attributes, here: _Here) -> Grey:
         if here.is_meant(item) and (found := voi_of(item, grey, shape)) is not None:
             grey = found
             break
-    table = first_table(state, PRESENTATION_LUT, shape)
+    table = first_table(state, PRESENTATION_LUT, signed=False)
     return replace(
         grey, presentation=table, inverse=text_of(state, "20500020") == "INVERSE" and not table
     )
