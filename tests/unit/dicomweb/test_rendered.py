@@ -291,6 +291,25 @@ async def test_an_image_that_lies_about_its_size_is_unsupported(pool):
         await ask(pool, retriever, "1.2.3.1")
 
 
+def a_segmented_palette(*words) -> dict:
+    said = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for colour in ("Red", "Green", "Blue"):
+        said[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        data = np.array(words, "<u2").tobytes()
+        said[f"Segmented{colour}PaletteColorLookupTableData"] = data
+    return said
+
+
+async def test_a_segmented_palette_is_expanded_by_the_worker_or_the_image_unsupported(pool):
+    ramp = a_segmented_palette(0, 1, 0, 1, 255, 255 << 8)
+    retriever = FakeRetriever(an_image(**ramp))
+    response = await ask(pool, retriever, "1.2.3.1", accept="image/png")
+    assert (np.asarray(await picture(response)) == 10).all()
+    endless = a_segmented_palette(*(0, 0) * 4000, *(2, 3999, 0, 0) * 20)
+    with pytest.raises(Unsupported, match="palette is too long"):
+        await ask(pool, FakeRetriever(an_image(2, **endless)), "1.2.3.2")
+
+
 async def test_a_picture_is_made_once(pool):
     retriever = FakeRetriever(an_image())
     first = await ask(pool, retriever, "1.2.3.1")
