@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any
 
 import numpy as np
@@ -114,3 +115,17 @@ def data_set_bytes(file: bytes) -> bytes:
     assert file[128:132] == b"DICM"
     group_length = int.from_bytes(file[140:144], "little")
     return file[144 + group_length :]
+
+
+def deep_size(value: Any, seen: set[int] | None = None) -> int:
+    """Bytes in memory of a DICOM JSON object with all that it holds, each thing once."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return 0
+    seen.add(id(value))
+    parts: list[Any] = []
+    if isinstance(value, dict):
+        parts = [*value.keys(), *value.values()]
+    elif isinstance(value, list):
+        parts = value
+    return sys.getsizeof(value) + sum(deep_size(part, seen) for part in parts)

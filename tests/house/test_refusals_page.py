@@ -9,10 +9,10 @@ from filmroom.archive import examine
 from filmroom.asgi import gate, wire
 from filmroom.config.settings import DimseSettings
 from filmroom.dicom import deflated, jsonelements, nesting, part10
-from filmroom.dicomweb import multipart, negotiate, qido_query, stow
+from filmroom.dicomweb import multipart, negotiate, qido_query, rendered, stow
 from filmroom.dicomweb.service import Settings as ServiceSettings
 from filmroom.dimse import commands, negotiation, pdu, server
-from filmroom.pixel import options
+from filmroom.pixel import color, options
 from filmroom.security.settings import HttpSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "refusals.md"
@@ -46,6 +46,8 @@ SAID = {
     f"parameters, more than {qido_query.MAX_WILDCARDS} wildcards",
     f"longer than {negotiate.MAX_ACCEPT_BYTES} characters or of more than {negotiate.MAX_RANGES}",
     f"more than {options.LARGEST_SIDE} pixels or an area of more than {options.LARGEST_AREA}",
+    f"a segmented palette of more than {color.MOST_SEGMENTS} segments",
+    f"a header longer than {rendered.LONGEST_HEADER_BYTES // MIB} MiB, for a picture",
     f"more than {walk.MAX_RATIO} times their",
     f"beyond {walk.RATIO_FREE_BYTES // MIB} MiB are passed over",
 }

@@ -39,7 +39,6 @@ from filmroom.dicomweb.multipart import (
     PART_TAIL,
     closing,
     content_type,
-    new_boundary,
     part_head,
     steady_boundary,
 )
@@ -52,7 +51,7 @@ from filmroom.dicomweb.service import (
     principal_of,
     required_uid,
 )
-from filmroom.dicomweb.transfer import frame_as
+from filmroom.dicomweb.transfer import etag_of, frame_as
 from filmroom.pixel.errors import NoCodec
 from filmroom.pixel.transcode import can_transcode
 
@@ -89,9 +88,8 @@ async def _frames_in(
 ) -> Response:
     stored = handle.location.transfer_syntax_uid
     numbers = request.path_params["frames"] if len(indices) <= 8 else hash_of(indices)
-    etag = f'"{handle.etag}-{numbers}-{form.transfer_syntax_uid}"'
-    if form.multipart and len(indices) == 1:
-        etag = f'{etag[:-1]}-m"'
+    kind = [numbers, form.transfer_syntax_uid, *(["m"] if form.multipart else [])]
+    etag = etag_of(handle, *kind, made=form.recoded)
     if (unchanged := not_modified(request, etag, BINARY_HEADERS)) is not None:
         return unchanged
     async with while_there(request.receive) if form.recoded else nullcontext():
@@ -204,7 +202,8 @@ async def bulkdata(service: Service, request: Request) -> Response:
     offer = negotiate.choose(accept_of(request), BULK_OFFERS)
     if offer is None:
         raise not_acceptable(BULK_OFFERS)
-    etag = f'"{bulk.handle.etag}-{path.replace("/", ".")}"'
+    kind = [path.replace("/", "."), *(["m"] if offer.startswith("multipart") else [])]
+    etag = etag_of(bulk.handle, *kind, made=False)
     if (unchanged := not_modified(request, etag, BINARY_HEADERS)) is not None:
         return unchanged
     if syntax.uid == EXPLICIT_VR_BE and bulk.vr not in ("OB", "UN"):
@@ -227,7 +226,7 @@ async def _located(service: Service, request: Request, path: str) -> Bulk:
 def _packed(request: Request, body: bytes, offer: str, etag: str) -> Response:
     if offer == OCTETS:
         return ranged(request, body, {**BINARY_HEADERS, "Content-Type": OCTETS}, etag)
-    boundary = new_boundary()
+    boundary = steady_boundary(etag)
     headers = {**BINARY_HEADERS, "Content-Type": content_type(boundary, OCTETS), "ETag": etag}
     head = part_head(boundary, {"Content-Type": OCTETS})
     return Pieces((head, body, PART_TAIL + closing(boundary)), headers)
@@ -254,7 +253,7 @@ async def _file_ranges(
     head = tail = b""
     status = 200
     if offer.startswith("multipart"):
-        boundary = new_boundary()
+        boundary = steady_boundary(etag)
         headers["Content-Type"] = content_type(boundary, media_type)
         head = part_head(boundary, {"Content-Type": media_type})
         tail = PART_TAIL + closing(boundary)
@@ -296,7 +295,7 @@ async def _compressed_pixels(service: Service, request: Request, handle: Handle)
     accept = accept_of(request)
     stored_type = negotiate.media_type_of(stored)
     if one and negotiate.choose(accept, (stored_type,)) is not None:
-        etag = f'"{handle.etag}-pixels"'
+        etag = etag_of(handle, "pixels", made=False)
         location = handle.location
         pieces = [
             (location.data_set_offset + offset, length)
@@ -305,10 +304,10 @@ async def _compressed_pixels(service: Service, request: Request, handle: Handle)
         ]
         return await _file_ranges(service, request, handle, pieces, stored_type, stored_type, etag)
     form = _frame_forms(accept, stored, True)[0]
-    etag = f'"{handle.etag}-pixels-{form.multipart}-{form.transfer_syntax_uid}"'
+    etag = etag_of(handle, "pixels", form.multipart, form.transfer_syntax_uid, made=form.recoded)
     if (unchanged := not_modified(request, etag, BINARY_HEADERS)) is not None:
         return unchanged
-    boundary = new_boundary() if form.multipart else ""
+    boundary = steady_boundary(etag) if form.multipart else ""
     part_type = part_type_of(form, stored)
     whole_type = content_type(boundary, form.media_type) if boundary else part_type
     head = part_head(boundary, {"Content-Type": part_type}) if boundary else b""

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from filmroom import __version__
 from filmroom.archive.access import Principal
 from filmroom.archive.archive import Archive
 from filmroom.archive.errors import NotHeld, Unintelligible, Unsupported
@@ -26,8 +27,8 @@ from filmroom.archive.records import Handle
 from filmroom.archive.selected import Few, Selected
 from filmroom.dicom import dicomjson
 from filmroom.dicom.errors import Malformed
-from filmroom.dicom.frames import FrameTable
-from filmroom.dicom.uids import EXPLICIT_VR_BE
+from filmroom.dicom.frames import MAX_FRAMES, FrameTable
+from filmroom.dicom.uids import EXPLICIT_VR_BE, TRANSFER_SYNTAXES
 from filmroom.dicomweb.answers import BINARY_HEADERS, REVALIDATE, Pieces
 from filmroom.dicomweb.chosen import images_of, representative, showable
 from filmroom.dicomweb.rendered_offers import negotiated
@@ -44,11 +45,12 @@ from filmroom.pixel.picture import Picture, frames_of, matters, picture_of, shap
 from filmroom.pixel.pool import Pool
 from filmroom.pixel.render import Lying, Stored, render_from, render_stored
 from filmroom.pixel.transcode import bit_offset
-from filmroom.pixel.values import number_of
+from filmroom.pixel.values import decode_binaries, number_of, weight_of
 
 PICTURES_BYTES = 64 << 20  # rendered pictures kept
-ATTRIBUTES_BYTES = 8 << 20  # headers whose parsed attributes are kept
-LONG_HEADER_BYTES = 256 << 10
+ATTRIBUTES_BYTES = 64 << 20  # parsed attributes of headers kept
+LONG_HEADER_BYTES = 256 << 10  # longer ones keep the event loop waiting: in a thread
+LONGEST_HEADER_BYTES = 64 << 20
 INLINE_LIMIT = 16 << 20  # LUTs and overlays are needed here, not a reference to them
 # Frames, coded bytes of frames, and pixels of frames in one animation.
 LIMITS = {GIF: (256, 64 << 20, 256_000_000), MP4: (4096, 512 << 20, 500_000_000)}
@@ -121,8 +123,8 @@ async def render_response(
 
 
 async def _etag(images: Selected, state: Handle | None, wish: tuple[object, ...]) -> str:
-    """A strong validator: equal content and equal wishes give equal pictures."""
-    digest = hashlib.sha256(repr(wish).encode())
+    """A strong validator: one version makes equal pictures of equal content and wishes."""
+    digest = hashlib.sha256(repr((__version__, wish)).encode())
     if state is not None:
         digest.update(state.location.digest)
     async with aclosing(images.pages()) as pages:
@@ -266,7 +268,7 @@ class Studio:
         said = None if state is None else await self.state(state)
         try:
             table = self._archive.retriever.frame_table(handle)
-            dressed = await self._dressed_all(handle, attributes, indices, said)
+            dressed = await self._dressed_all(handle, attributes, indices, state, said)
             if table is None or len(table.lengths) - table.frames > MANY_FRAGMENTS:
                 stored = [await self._stored(handle, picture, index) for index, picture in dressed]
                 return await self._pool.run(render_stored, stored, syntax, self._options, time_ms)
@@ -286,18 +288,21 @@ class Studio:
         handle: Handle,
         attributes: Mapping[str, Any],
         indices: Sequence[int],
-        state: Mapping[str, Any] | None,
+        state: Handle | None,
+        said: Mapping[str, Any] | None,
     ) -> list[tuple[int, Picture]]:
         """Each frame and its picture; equal ones are one object, and travel once."""
 
         def dress() -> list[tuple[int, Picture]]:
             same: dict[Picture, Picture] = {}
             pictures = (
-                (index, self._dressed(handle, attributes, index, state)) for index in indices
+                (index, self._dressed(handle, attributes, index, said)) for index in indices
             )
             return [(index, same.setdefault(picture, picture)) for index, picture in pictures]
 
-        return await asyncio.to_thread(dress) if len(indices) > FEW_FRAMES else dress()
+        if len(indices) > FEW_FRAMES or _is_long(handle) or (state and _is_long(state)):
+            return await asyncio.to_thread(dress)
+        return dress()
 
     def _dressed(
         self,
@@ -324,8 +329,13 @@ class Studio:
         return Stored(coded, picture, offset)
 
     def _count(self, handle: Handle, attributes: Mapping[str, Any]) -> int:
+        """How many frames there are. Raises NotHeld when there are none."""
         table = self._archive.retriever.frame_table(handle)
-        return table.frames if table is not None else frames_of(attributes)
+        if table is not None:
+            return table.frames
+        if not TRANSFER_SYNTAXES[handle.location.transfer_syntax_uid].deflated:
+            raise NotHeld("the instance has no frames")
+        return min(frames_of(attributes), MAX_FRAMES)  # as it says: they are found by inflating
 
     async def state(self, handle: Handle) -> Mapping[str, Any]:
         """What a presentation state says, as DICOM JSON."""
@@ -338,20 +348,23 @@ class Studio:
         return await self._said(handle, "image", self._parse_image)
 
     async def _said(
-        self, handle: Handle, kind: str, parse: Callable[[Handle], Mapping[str, Any]]
+        self, handle: Handle, kind: str, parse: Callable[[Handle], tuple[Mapping[str, Any], int]]
     ) -> Mapping[str, Any]:
         key = (kind, self._content(handle))
         kept: Mapping[str, Any] | None = ATTRIBUTES.get(key)
-        if kept is None:
-            size = handle.location.header_bytes
-            if size > LONG_HEADER_BYTES or not self._archive.retriever.is_here:
-                kept = await asyncio.to_thread(parse, handle)
-            else:
-                kept = parse(handle)
-            ATTRIBUTES.put(key, kept, size)
-        return kept
+        if kept is not None:
+            return kept
+        in_thread = _is_long(handle) or not self._archive.retriever.is_here
+        said, size = await asyncio.to_thread(parse, handle) if in_thread else parse(handle)
+        ATTRIBUTES.put(key, said, size)
+        return said
 
-    def _parse(self, handle: Handle, wanted: Callable[[int], bool]) -> Mapping[str, Any]:
+    def _parse(
+        self, handle: Handle, wanted: Callable[[int], bool]
+    ) -> tuple[Mapping[str, Any], int]:
+        """The attributes, and about how much memory they take."""
+        if handle.location.header_bytes > LONGEST_HEADER_BYTES:
+            raise Unsupported("the header is too long for a picture to be made")
         header = self._archive.retriever.header(handle)
         try:
             text = dicomjson.encode(
@@ -364,17 +377,19 @@ class Studio:
         except Malformed as error:
             raise Unintelligible(str(error)) from error
         attributes: dict[str, Any] = orjson.loads(text)
-        return attributes
+        if b'"InlineBinary"' in text:
+            decode_binaries(attributes)
+        return attributes, weight_of(text)
 
-    def _parse_image(self, handle: Handle) -> Mapping[str, Any]:
-        attributes = self._parse(handle, lambda tag: matters(tag) or tag in NOTED)
+    def _parse_image(self, handle: Handle) -> tuple[Mapping[str, Any], int]:
+        attributes, size = self._parse(handle, lambda tag: matters(tag) or tag in NOTED)
         if "00280010" not in attributes:
             raise Unsupported(
                 "the instance is no image; ask for application/dicom, or for its metadata"
             )
         if handle.location.transfer_syntax_uid == EXPLICIT_VR_BE:
-            return {**attributes, "7FE00010": {"vr": self._pixel_vr(handle)}}
-        return attributes
+            attributes = {**attributes, "7FE00010": {"vr": self._pixel_vr(handle)}}
+        return attributes, size
 
     def _pixel_vr(self, handle: Handle) -> str:
         """OB or OW: only the latter's bytes are swapped in big endian (PS3.5 8.1.1)."""
@@ -382,6 +397,10 @@ class Studio:
         with self._archive.retriever.open(handle) as file:
             element = file.read(location.data_set_offset + location.header_bytes, 8)
         return element[4:6].decode("latin-1")
+
+
+def _is_long(handle: Handle) -> bool:
+    return handle.location.header_bytes > LONG_HEADER_BYTES
 
 
 def _lying(handle: Handle, table: FrameTable, picture: Picture, index: int) -> Lying:

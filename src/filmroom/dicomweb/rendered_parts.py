@@ -14,8 +14,8 @@ from filmroom.dicomweb.multipart import (
     PART_TAIL,
     closing,
     content_type,
-    new_boundary,
     part_head,
+    steady_boundary,
 )
 
 PARTS_AHEAD = 4
@@ -31,8 +31,9 @@ async def in_parts(
     """All pictures, one part each, made a few ahead of the reader.
 
     make: a picture of a shot. What the first one raises is raised before anything is sent.
+    headers: with a strong ETag, which stands for the boundary too.
     """
-    boundary = new_boundary()
+    boundary = steady_boundary(headers["ETag"])
     # What fails must fail before the answer begins.
     first = await make(await anext(shots))
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from filmroom import __version__
 from filmroom.archive import convert
 from filmroom.archive.records import Handle
 from filmroom.dicom import part10
@@ -43,6 +44,15 @@ def target_for(stored: str, has_frames: bool, form: Form) -> str | None:
         wanted = wanted if wanted in UNCOMPRESSED else EXPLICIT_VR_LE
         return AS_STORED if stored == wanted else wanted
     return wanted if can_transcode(stored, wanted) else None
+
+
+def etag_of(handle: Handle, *kind: object, made: bool) -> str:
+    """A strong validator of what is sent of an instance, quoted; `kind` tells its forms apart.
+
+    made: decoded or recoded by us, so that another version may make other bytes of it.
+    """
+    told = [handle.etag, *map(str, kind), *([__version__] if made else [])]
+    return f'"{"-".join(told)}"'
 
 
 async def instance_chunks(service: Service, handle: Handle, wanted: str) -> AsyncIterator[Chunk]:

@@ -52,7 +52,7 @@ from filmroom.dicomweb.service import (
     required_uid,
     uid_of,
 )
-from filmroom.dicomweb.transfer import instance_chunks, target_for, target_of
+from filmroom.dicomweb.transfer import etag_of, instance_chunks, target_for, target_of
 from filmroom.dicomweb.video import is_video, stored_video
 from filmroom.dicomweb.whole import file_chunks, file_sent, whole_of
 from filmroom.http import accepts_gzip
@@ -181,7 +181,8 @@ def _part_type(handle: Handle, target: str) -> str:
 
 async def single_file(service: Service, request: Request, handle: Handle, target: str) -> Response:
     """One Part 10 file as the whole body, with byte ranges when it goes as it lies."""
-    etag = f'"{handle.etag}"' if target == AS_STORED else f'"{handle.etag}-{target}"'
+    made = target != AS_STORED
+    etag = etag_of(handle, *([target] if made else []), made=made)
     headers = {
         **BINARY_HEADERS,
         "Content-Type": _part_type(handle, target),
@@ -287,7 +288,7 @@ async def _multipart(service: Service, request: Request, plan: Plan) -> Response
     else:
         (handle,) = whole or ()
         target = plan.target(handle)
-        headers["ETag"] = f'W/"{handle.etag}-{target}"'
+        headers["ETag"] = "W/" + etag_of(handle, target, made=target != AS_STORED)
         if (unchanged := not_modified(request, headers["ETag"], headers)) is not None:
             return unchanged
         if target == AS_STORED and handle.location.size_bytes <= INLINE_BYTES:

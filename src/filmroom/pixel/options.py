@@ -166,6 +166,9 @@ def _uri_size(params: Mapping[str, str]) -> Viewport | None:
         return None
     height = _side(rows, "rows") if rows is not None else LARGEST_SIDE
     width = _side(columns, "columns") if columns is not None else LARGEST_SIDE
+    # With one of them the image's shape says how many pixels there are: that is seen later.
+    if rows is not None and columns is not None and width * height > LARGEST_AREA:
+        raise BadParameter(f"rows and columns may make at most {LARGEST_AREA} pixels")
     return Viewport(width, height)
 
 

@@ -23,7 +23,8 @@ WHITE: Colour = (255, 255, 255)
 class Overlay:
     """One overlay plane: `bits` hold rows x columns bits, the first lowest.
 
-    row, column: where its first pixel lies in the image, from 0; may be outside.
+    row, column: where its first pixel lies in the image, from 0; may be outside. skip: bits
+    before the first, of the plane that shares its byte.
     """
 
     rows: int
@@ -32,12 +33,13 @@ class Overlay:
     column: int
     bits: bytes
     colour: Colour = WHITE
+    skip: int = 0
 
     def mask(self, rows: int, columns: int) -> NDArray[np.bool_]:
         """Which pixels of an image of that size are set."""
-        size = self.rows * self.columns
-        bits = np.unpackbits(np.frombuffer(self.bits, np.uint8), count=size, bitorder="little")
-        plane = bits.reshape(self.rows, self.columns).astype(bool)
+        end = self.skip + self.rows * self.columns
+        bits = np.unpackbits(np.frombuffer(self.bits, np.uint8), count=end, bitorder="little")
+        plane = bits[self.skip :].reshape(self.rows, self.columns).astype(bool)
         top, left = max(self.row, 0), max(self.column, 0)
         plane = plane[top - self.row :, left - self.column :]
         plane = plane[: max(rows - top, 0), : max(columns - left, 0)]
@@ -87,7 +89,10 @@ def overlay_of(
     size = rows * columns
     if not 0 <= index < frames or size <= 0 or len(origin) < 2:
         return None
+    # The planes of several frames follow each other without gaps (PS3.5 8.1.2): one need not
+    # begin with a byte.
     first, last = index * size // 8, ((index + 1) * size + 7) // 8
-    if len(raw) < last or index * size % 8:
+    if len(raw) < last:
         return None
-    return Overlay(rows, columns, int(origin[0]) - 1, int(origin[1]) - 1, raw[first:last])
+    row, column = int(origin[0]) - 1, int(origin[1]) - 1
+    return Overlay(rows, columns, row, column, raw[first:last], skip=index * size % 8)

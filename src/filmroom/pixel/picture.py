@@ -11,8 +11,8 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field, replace
 
-from filmroom.pixel.color import Palette, expand_segments
-from filmroom.pixel.errors import PixelError, Undecodable
+from filmroom.pixel.color import LONGEST_SEGMENTS, Palette, Segments
+from filmroom.pixel.errors import Undecodable
 from filmroom.pixel.lut import FUNCTIONS, Grey, Table, Window
 from filmroom.pixel.marks import Presentation
 from filmroom.pixel.overlay import GROUPS, Overlay, overlays_of
@@ -25,6 +25,7 @@ from filmroom.pixel.values import (
     numbers_of,
     raw_of,
     text_of,
+    values_of,
 )
 
 SHARED, PER_FRAME = "52009229", "52009230"
@@ -118,8 +119,9 @@ def picture_of(attributes: Attributes, frame_index: int = 0) -> Picture:
 def _places(attributes: Attributes, frame_index: int, group: str) -> list[Attributes]:
     """Where a functional group's attributes may be: this frame's, all frames', top level."""
     places: list[Attributes] = []
-    per_frame = items_of(attributes, PER_FRAME)
-    if frame_index < len(per_frame):
+    # Not by items_of: for each of many frames it would walk all of them.
+    per_frame = values_of(attributes, PER_FRAME)
+    if frame_index < len(per_frame) and isinstance(per_frame[frame_index], dict):
         places += items_of(per_frame[frame_index], group)[:1]
     for shared in items_of(attributes, SHARED)[:1]:
         places += items_of(shared, group)[:1]
@@ -136,7 +138,7 @@ def _grey(attributes: Attributes, frame_index: int, shape: ImageShape) -> Grey:
         if (found := voi_of(place, grey, shape)) is not None:
             grey = found
             break
-    table = first_table(attributes, PRESENTATION_LUT, shape)
+    table = first_table(attributes, PRESENTATION_LUT, signed=False)
     if table is not None:
         return replace(grey, presentation=table)
     inverse = text_of(attributes, "20500020") == "INVERSE"
@@ -145,7 +147,7 @@ def _grey(attributes: Attributes, frame_index: int, shape: ImageShape) -> Grey:
 
 def modality_of(place: Attributes, grey: Grey, shape: ImageShape) -> Grey | None:
     """`grey` with a place's Modality LUT or rescale (C.11.1); None when it has none."""
-    table = first_table(place, MODALITY_LUT, shape)
+    table = first_table(place, MODALITY_LUT, signed=shape.signed)
     slope = number_of(place, "00281053")
     if table is None and slope is None:
         return None
@@ -154,11 +156,25 @@ def modality_of(place: Attributes, grey: Grey, shape: ImageShape) -> Grey | None
 
 
 def voi_of(place: Attributes, grey: Grey, shape: ImageShape) -> Grey | None:
-    """`grey` with a place's first VOI LUT or window (C.11.2); None when it has none."""
-    table, window = first_table(place, VOI_LUT, shape), _first_window(place)
+    """`grey` with a place's first VOI LUT or window (C.11.2); None when it has none.
+
+    grey: with the modality transformation whose output goes into it.
+    """
+    table = first_table(place, VOI_LUT, signed=_is_output_signed(grey, shape))
+    window = _first_window(place)
     if table is None and window is None:
         return None
     return replace(grey, voi=table, window=window)
+
+
+def _is_output_signed(grey: Grey, shape: ImageShape) -> bool:
+    """Whether the modality transformation can give negative values (C.11.2.1.1)."""
+    if grey.modality is not None:
+        return False
+    bits = min(max(shape.bits, 1), 64)  # nobody has looked yet whether they make sense
+    lowest = -(1 << (bits - 1)) if shape.signed else 0
+    highest = lowest + (1 << bits) - 1
+    return min(lowest * grey.slope, highest * grey.slope) + grey.intercept < 0
 
 
 def _first_window(place: Attributes) -> Window | None:
@@ -174,32 +190,31 @@ def _padding(attributes: Attributes, shape: ImageShape) -> tuple[int, int] | Non
     if first is None:
         return None
     last = number_of(attributes, "00280121")
-    ends = [_signed(int(first), shape), _signed(int(first if last is None else last), shape)]
+    signed = shape.signed
+    ends = [_signed(int(first), signed), _signed(int(first if last is None else last), signed)]
     return min(ends), max(ends)
 
 
-def _signed(value: int, shape: ImageShape) -> int:
+def _signed(value: int, signed: bool) -> int:
     """US where SS was meant: as large as only a negative number could be."""
-    return value - 65536 if shape.signed and value > 32767 else value
+    return value - 65536 if signed and value > 32767 else value
 
 
-def first_table(place: Attributes, tag: str, shape: ImageShape) -> Table | None:
-    """The first LUT of a sequence that makes sense."""
+def first_table(place: Attributes, tag: str, *, signed: bool) -> Table | None:
+    """The first LUT of a sequence that makes sense; signed: whether what goes into it may be."""
     for item in items_of(place, tag):
-        table = table_of(numbers_of(item, "00283002"), raw_of(item, "00283006"), shape)
+        table = table_of(numbers_of(item, "00283002"), raw_of(item, "00283006"), signed=signed)
         if table is not None:
             return table
     return None
 
 
-def table_of(descriptor: list[float], raw: bytes, shape: ImageShape) -> Table | None:
+def table_of(descriptor: list[float], raw: bytes, *, signed: bool = False) -> Table | None:
     """A LUT from its descriptor and data (C.11.1.1); None when they make no sense."""
-    if len(descriptor) < 3 or not raw:
+    described = _described(descriptor, signed=signed)
+    if described is None or not raw:
         return None
-    entries = int(descriptor[0]) & 0xFFFF or LARGEST_TABLE
-    bits = int(descriptor[2])
-    if not 1 <= bits <= 16:
-        return None
+    entries, first, bits = described
     if bits <= 8 and len(raw) < 2 * entries:
         raw = array("H", list(raw[:entries])).tobytes()
     raw = raw[: 2 * entries]
@@ -207,7 +222,20 @@ def table_of(descriptor: list[float], raw: bytes, shape: ImageShape) -> Table | 
         raw = array("H", list(raw[1::2])).tobytes()  # 8-bit values in the high bytes
     if len(raw) < 2:
         return None
-    return Table(_signed(int(descriptor[1]), shape), bits, raw[: len(raw) // 2 * 2])
+    return Table(first, bits, raw[: len(raw) // 2 * 2])
+
+
+def _described(descriptor: list[float], *, signed: bool = False) -> tuple[int, int, int] | None:
+    """(entries, first value, bits) of a LUT Descriptor; None when it is no table of 16 bits.
+
+    Whatever VR the numbers came in: none of them is larger than a US or SS could be.
+    """
+    if len(descriptor) < 3:
+        return None
+    entries, first, bits = (int(number) for number in descriptor[:3])
+    if not -32768 <= first <= 65535 or not 1 <= bits <= 16:
+        return None
+    return entries & 0xFFFF or LARGEST_TABLE, _signed(first, signed), bits
 
 
 def palette_of(attributes: Attributes) -> Palette | None:
@@ -219,18 +247,14 @@ def palette_of(attributes: Attributes) -> Palette | None:
     return Palette(red, green, blue)
 
 
-def _palette_table(attributes: Attributes, channel: int) -> Table | None:
+def _palette_table(attributes: Attributes, channel: int) -> Table | Segments | None:
     descriptor = numbers_of(attributes, f"0028110{channel}")
-    shape = ImageShape(1, 1)
     plain = raw_of(attributes, f"0028120{channel}")
     if plain:
-        return table_of(descriptor, plain, shape)
+        return table_of(descriptor, plain)
     segmented = raw_of(attributes, f"0028122{channel}")
-    if len(descriptor) < 3 or not segmented:
+    described = _described(descriptor)
+    if described is None or not segmented:
         return None
-    entries = int(descriptor[0]) or LARGEST_TABLE
-    try:
-        expanded = expand_segments(segmented, int(descriptor[2]), entries)
-    except PixelError:
-        return None
-    return Table(int(descriptor[1]), int(descriptor[2]), expanded)
+    entries, first, bits = described
+    return Segments(first, bits, entries, segmented[:LONGEST_SEGMENTS])

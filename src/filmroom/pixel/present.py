@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from filmroom.pixel.draw import Places, draw_marks
-from filmroom.pixel.errors import Undecodable
+from filmroom.pixel.errors import BadParameter, Undecodable
 from filmroom.pixel.marks import Area, Presentation
 from filmroom.pixel.numeric import np
 from filmroom.pixel.options import LARGEST_AREA, LARGEST_SIDE
@@ -22,7 +22,8 @@ def lay_out(pixels: Bytes, presentation: Presentation, within: tuple[int, int] |
 
     within: (width, height) that the picture has to fit into and fill; None for one pixel by
     pixel of the image, or as its magnification says. What the area shows outside the image
-    is black. Raises Undecodable for an area that makes no sense.
+    is black. Raises Undecodable for an area that makes no sense, BadParameter for a picture
+    of more than LARGEST_AREA pixels.
     """
     rows, columns = pixels.shape[:2]
     area = presentation.area or Area(0, 0, columns, rows)
@@ -52,7 +53,10 @@ def _size(area: Area, rotation: int, within: tuple[int, int] | None) -> tuple[in
             area.magnification, math.sqrt(LARGEST_AREA / (wide * high)), LARGEST_SIDE / wide,
             LARGEST_SIDE / high,
         )  # fmt: skip
-    return max(round(wide * scale), 1), max(round(high * scale), 1)
+    width, height = max(round(wide * scale), 1), max(round(high * scale), 1)
+    if within is not None and width * height > LARGEST_AREA:
+        raise BadParameter(f"a rendered image may have at most {LARGEST_AREA} pixels")
+    return width, height
 
 
 def _cut(pixels: Bytes, area: Area, width: int, height: int) -> Bytes:

@@ -6,7 +6,7 @@ none nothing is applied (PS3.4 N.2.1): whoever made it saw the image so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from filmroom.pixel.cielab import Colour, colour_of, grey_colour
@@ -73,11 +73,14 @@ def subjects_of(state: Attributes) -> list[Subject]:
     ]
 
 
-def frames_meant(state: Attributes, sop_instance_uid: str, frames: int) -> list[int]:
-    """0-based frames of an image of so many that a state is for; [] when it is not for it."""
+def frames_meant(state: Attributes, sop_instance_uid: str, frames: int) -> Sequence[int]:
+    """0-based frames of an image of so many that a state is for; none when it is not for it.
+
+    All of them are a range: `frames` may be any number, and takes no memory.
+    """
     subjects = [each for each in subjects_of(state) if each.sop_instance_uid == sop_instance_uid]
     if any(not subject.frames for subject in subjects):
-        return list(range(frames))
+        return range(frames)
     named = {number for subject in subjects for number in subject.frames}
     return sorted(number - 1 for number in named if 1 <= number <= frames)
 
@@ -144,7 +147,7 @@ def _grey(picture: Picture, state: Attributes, here: _Here) -> Grey:
         if here.is_meant(item) and (found := voi_of(item, grey, shape)) is not None:
             grey = found
             break
-    table = first_table(state, PRESENTATION_LUT, shape)
+    table = first_table(state, PRESENTATION_LUT, signed=False)
     return replace(
         grey, presentation=table, inverse=text_of(state, "20500020") == "INVERSE" and not table
     )

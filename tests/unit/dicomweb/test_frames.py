@@ -10,6 +10,7 @@ import pytest
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import RLELossless
 
+from filmroom.dicomweb import transfer
 from filmroom.pixel.codecs import decode_frame
 from filmroom.pixel.shape import ImageShape
 from instances import a_data_set, an_instance, part10
@@ -17,6 +18,7 @@ from instances import a_data_set, an_instance, part10
 OHIF = "multipart/related; type=application/octet-stream; transfer-syntax=*"
 STUDY = {"StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1"}
 PATH = "/studies/1.1/series/1.1.1/instances/1.1.1.1"
+BULK = f"{PATH}/bulkdata/7FE00010"
 SAMPLES = Path(pydicom.__file__).parent / "data" / "test_files"
 
 
@@ -101,6 +103,60 @@ async def test_an_unchanged_frame_is_not_sent_again(cine):
     assert again.status_code == 304
     other = await cine.get(f"{PATH}/frames/2", headers={"If-None-Match": etag})
     assert other.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "made"),
+    [
+        ("/frames/1", OHIF, False),
+        ("/frames/1", "image/jls", True),
+        ("/frames/1,2", 'multipart/related; type="image/jls"', True),
+        ("/bulkdata/7FE00010", "application/octet-stream", False),
+        ("", "application/dicom", False),
+        ("", "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.80", True),
+        ("", 'multipart/related; type="application/dicom"; transfer-syntax=*', False),
+        (
+            "",
+            'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.4.80',
+            True,
+        ),
+    ],
+)
+async def test_an_etag_names_the_version_of_what_is_made_and_not_of_what_is_stored(
+    cine, monkeypatch, path, accept, made
+):
+    before = await cine.get(f"{PATH}{path}", headers={"Accept": accept})
+    assert before.status_code == 200, before.text
+    monkeypatch.setattr(transfer, "__version__", "999")
+    known = {"Accept": accept, "If-None-Match": before.headers["etag"]}
+    assert (await cine.get(f"{PATH}{path}", headers=known)).status_code == (200 if made else 304)
+
+
+async def test_an_etag_of_compressed_pixels_names_the_version_when_they_are_made(room, monkeypatch):
+    await store_sample(room, "JPEG2000.dcm")
+    known = {"Accept": "application/octet-stream"}
+    known["If-None-Match"] = (await room.get(BULK, headers=known)).headers["etag"]
+    assert (await room.get(BULK, headers=known)).status_code == 304
+    monkeypatch.setattr(transfer, "__version__", "999")
+    assert (await room.get(BULK, headers=known)).status_code == 200
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("accept", [OHIF, 'multipart/related; type="application/octet-stream"'])
+async def test_bulk_data_of_one_etag_are_the_same_bytes_to_the_last_boundary(
+    room, compressed, accept
+):
+    if compressed:
+        await store_sample(room, "JPEG2000.dcm")
+    else:
+        await room.store(part10(a_data_set(frames=3, SOPInstanceUID="1.1.1.1", **STUDY)))
+    first, second = [await room.get(BULK, headers={"Accept": accept}) for _ in range(2)]
+    assert first.status_code == 200, first.text
+    assert first.headers["etag"] == second.headers["etag"]
+    assert first.headers["content-type"] == second.headers["content-type"]
+    assert first.content == second.content
+    alone = await room.get(BULK, headers={"Accept": "application/octet-stream"})
+    assert alone.headers["etag"] != first.headers["etag"]
 
 
 async def test_head_of_a_frame_has_its_length_only(cine):

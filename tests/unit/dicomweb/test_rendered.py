@@ -1,9 +1,11 @@
 """dicomweb.rendered: which picture, in which form, and what is said when there is none."""
 
 import asyncio
+import binascii
 import contextlib
 import io
 import tempfile
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -25,8 +27,11 @@ from filmroom.dicom.part10 import parse_meta
 from filmroom.dicom.scan import scan
 from filmroom.dicomweb import rendered, rendered_offers
 from filmroom.dicomweb.rendered import render_response, representative
+from filmroom.pixel import values
 from filmroom.pixel.errors import BadParameter
+from filmroom.pixel.picture import picture_of
 from filmroom.pixel.pool import Pool
+from instances import deep_size
 
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
 
@@ -286,6 +291,25 @@ async def test_an_image_that_lies_about_its_size_is_unsupported(pool):
         await ask(pool, retriever, "1.2.3.1")
 
 
+def a_segmented_palette(*words) -> dict:
+    said = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for colour in ("Red", "Green", "Blue"):
+        said[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        data = np.array(words, "<u2").tobytes()
+        said[f"Segmented{colour}PaletteColorLookupTableData"] = data
+    return said
+
+
+async def test_a_segmented_palette_is_expanded_by_the_worker_or_the_image_unsupported(pool):
+    ramp = a_segmented_palette(0, 1, 0, 1, 255, 255 << 8)
+    retriever = FakeRetriever(an_image(**ramp))
+    response = await ask(pool, retriever, "1.2.3.1", accept="image/png")
+    assert (np.asarray(await picture(response)) == 10).all()
+    endless = a_segmented_palette(*(0, 0) * 4000, *(2, 3999, 0, 0) * 20)
+    with pytest.raises(Unsupported, match="palette is too long"):
+        await ask(pool, FakeRetriever(an_image(2, **endless)), "1.2.3.2")
+
+
 async def test_a_picture_is_made_once(pool):
     retriever = FakeRetriever(an_image())
     first = await ask(pool, retriever, "1.2.3.1")
@@ -296,11 +320,83 @@ async def test_a_picture_is_made_once(pool):
     assert other.headers["etag"] != first.headers["etag"]
 
 
+def a_lut_per_image() -> dict:
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [256, 0, 16], np.arange(256, dtype="<u2").tobytes()
+    item["LUTData"].VR = "OW"
+    return {"VOILUTSequence": [item]}
+
+
+async def test_a_table_is_read_once_for_all_frames(pool, monkeypatch):
+    read = []
+
+    def counted(coded, validate):
+        read.append(coded)
+        return binascii.a2b_base64(coded)
+
+    monkeypatch.setattr(values.base64, "b64decode", counted)
+    retriever = FakeRetriever(an_image(count=20, **a_lut_per_image()))
+    await ask(pool, retriever, "1.2.3.1", accept="image/gif")
+    assert len(read) == 1
+
+
+async def test_a_header_longer_than_any_picture_needs_is_not_parsed(pool, monkeypatch):
+    retriever = FakeRetriever(an_image())
+    monkeypatch.setattr(rendered, "LONGEST_HEADER_BYTES", 100)
+    monkeypatch.setattr(retriever, "header", None)
+    with pytest.raises(Unsupported, match="too long"):
+        await ask(pool, retriever, "1.2.3.1")
+
+
+@pytest.mark.parametrize(("long", "in_thread"), [(10, True), (1 << 20, False)])
+async def test_what_a_long_header_says_is_read_beside_the_event_loop(
+    pool, monkeypatch, long, in_thread
+):
+    seen = []
+
+    def noted(*args):
+        seen.append(threading.current_thread() is not threading.main_thread())
+        return picture_of(*args)
+
+    monkeypatch.setattr(rendered, "LONG_HEADER_BYTES", long)
+    monkeypatch.setattr(rendered, "picture_of", noted)
+    await ask(pool, FakeRetriever(an_image()), "1.2.3.1")
+    assert seen == [in_thread]
+
+
+async def test_what_is_kept_of_headers_is_counted_by_its_size_in_memory(pool):
+    spacing = Dataset()
+    spacing.SliceThickness = 1
+    more = {"PerFrameFunctionalGroupsSequence": [spacing] * 50}
+    retriever = FakeRetriever(an_image(**more))
+    await ask(pool, retriever, "1.2.3.1")
+    ((attributes, size),) = rendered.ATTRIBUTES._values.values()
+    assert size >= deep_size(attributes) > retriever.files["1.2.3.1"][0].location.header_bytes
+
+
 async def test_a_known_picture_is_not_sent_again(pool):
     retriever = FakeRetriever(an_image())
     etag = (await ask(pool, retriever, "1.2.3.1")).headers["etag"]
     response = await ask(pool, retriever, "1.2.3.1", if_none_match=f'"x", {etag}')
     assert response.status_code == 304
+
+
+async def test_another_version_may_make_another_picture(pool, monkeypatch):
+    retriever = FakeRetriever(an_image())
+    etag = (await ask(pool, retriever, "1.2.3.1")).headers["etag"]
+    monkeypatch.setattr(rendered, "__version__", "999")
+    response = await ask(pool, retriever, "1.2.3.1", if_none_match=etag)
+    assert response.status_code == 200
+    assert response.headers["etag"] != etag
+
+
+async def test_pictures_of_one_etag_are_the_same_bytes_to_the_last_boundary(pool):
+    retriever = FakeRetriever(an_image(1), an_image(2, count=3))
+    first, second = [await ask(pool, retriever, series="1.2.3") for _ in range(2)]
+    assert not first.headers["etag"].startswith("W/")
+    assert first.headers["etag"] == second.headers["etag"]
+    assert first.headers["content-type"] == second.headers["content-type"]
+    assert await body_of(first) == await body_of(second)
 
 
 async def test_a_frame_is_the_frame(pool):

@@ -1,6 +1,7 @@
 """Presentation states over DICOMweb and WADO-URI, and stored videos, from a real archive."""
 
 import io
+import tracemalloc
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
 from filmroom.dicomweb.video import container
 from filmroom.pixel import lettering
@@ -96,6 +97,26 @@ async def test_an_image_is_shown_by_the_state_that_is_named(shelf):
     assert (await shelf.shown(image, "frames/1/rendered", **shelf.by(state)) == shown).all()
     by_uri = await shelf.wado(image, **shelf.by(state))
     assert (np.asarray(Image.open(io.BytesIO(by_uri.content))) == shown).all()
+
+
+@pytest.mark.parametrize("pixels", ["none", "deflated"])
+async def test_a_number_of_frames_that_nothing_bears_out_takes_no_memory(shelf, pixels):
+    image = an_image(NumberOfFrames=3_000_000)
+    deflated = pixels == "deflated"
+    if not deflated:
+        del image.PixelData
+    syntax = DeflatedExplicitVRLittleEndian if deflated else ExplicitVRLittleEndian
+    state = a_state(image, **MIDDLE)
+    answer = await shelf.room.store(part10(image, syntax), part10(state))
+    assert answer.status_code == 200, answer.text
+    tracemalloc.start()
+    try:
+        for by in (shelf.by(state), {}):
+            response = await shelf.get(image, **by)
+            assert response.status_code == (200 if deflated else 404), response.text
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 async def test_pictures_by_different_states_are_not_mixed_up(shelf):

@@ -142,6 +142,50 @@ def test_a_voi_lut_may_be_in_line_or_a_list():
         assert voi.array.tolist() == [0, 65535]
 
 
+SIXTEEN = {"00280100": 16, "00280101": 16}
+MODALITY_LUT = {
+    "00283002": {"vr": "US", "Value": [2, 0, 16]},
+    "00283006": {"vr": "US", "Value": [0, 65535]},
+}
+
+
+def rescale(intercept, slope=1.0):
+    return {"00281052": {"vr": "DS", "Value": [intercept]},
+            "00281053": {"vr": "DS", "Value": [slope]}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("signed", "modality", "told", "first"),
+    [
+        (1, {}, 65036, -500),
+        (0, {}, 65036, 65036),
+        (0, rescale(-1024), 64512, -1024),
+        (0, rescale(-1024), -1024, -1024),
+        (0, rescale(65535, -1.0), 40000, 40000),
+        (0, rescale(0, -1.0), 64512, -1024),
+        (1, rescale(32768), 40000, 40000),
+        (1, rescale(32767), 65535, -1),
+        (1, group("00283000", MODALITY_LUT), 40000, 40000),
+    ],
+)
+def test_a_voi_lut_begins_at_a_value_of_the_modality_output(signed, modality, told, first):
+    item = {
+        "00283002": {"vr": "US", "Value": [2, told, 16]},
+        "00283006": {"vr": "US", "Value": [0, 65535]},
+    }
+    attributes = grey(**SIXTEEN, **{"00280103": signed}) | modality | group("00283010", item)
+    assert picture_of(attributes).grey.voi.first == first
+
+
+def test_a_voi_lut_of_an_image_of_a_billion_bits_costs_nothing():
+    item = {
+        "00283002": {"vr": "US", "Value": [2, 0, 16]},
+        "00283006": {"vr": "US", "Value": [0, 65535]},
+    }
+    attributes = grey(**{"00280100": 1 << 40, "00280101": 1 << 40}) | group("00283010", item)
+    assert picture_of(attributes).grey.voi.first == 0
+
+
 @pytest.mark.parametrize(
     ("segmented", "bits", "expected"),
     [
@@ -242,6 +286,7 @@ def test_a_thumbnail_of_a_huge_image_keeps_its_shape():
         {"viewport": "a,b"},
         {"viewport": ""},
         {"rows": "0"},
+        {"rows": "10000", "columns": "10000"},
         {"columns": "99999"},
         {"region": "0,0,1"},
         {"region": "0.5,0,0.5,1"},

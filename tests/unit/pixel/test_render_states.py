@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from filmroom.pixel.cielab import colour_of, grey_colour
-from filmroom.pixel.errors import NoCodec, Undecodable
+from filmroom.pixel.errors import BadParameter, NoCodec, Undecodable
 from filmroom.pixel.lut import Grey, Table, Window, to_grey
 from filmroom.pixel.marks import Area, Presentation
 from filmroom.pixel.options import Viewport
+from filmroom.pixel.overlay import overlays_of
 from filmroom.pixel.picture import picture_of
 from filmroom.pixel.present import lay_out
 from filmroom.pixel.shutter import cover, shutter_of
@@ -261,6 +262,12 @@ def test_an_area_of_a_million_pixels_a_side_is_made_small_enough():
         lay_out(numbered(), Presentation(Area(0, 0, 2**31, 5)), None)
 
 
+def test_a_picture_larger_than_any_may_be_is_refused_under_a_state_too():
+    with pytest.raises(BadParameter, match="64000000 pixels"):
+        lay_out(numbered(), Presentation(), (10_000, 10_000))
+    assert lay_out(numbered(), Presentation(), (10_000, 10)).shape == (10, 15)
+
+
 # -- marks ----------------------------------------------------------------------------------------
 def marked(*objects, layers=None, images=None, **more):
     image = an_image()
@@ -434,6 +441,23 @@ def test_an_overlay_of_the_state_itself_is_drawn():
     assert (seen(image, state) == 255).sum() == 100
 
 
+@pytest.mark.parametrize("size", [(7, 9), (511, 511), (8, 8), (1, 3)])
+def test_each_frame_has_its_own_overlay_and_bitmap_shutter_whatever_their_size(size):
+    planes = np.random.default_rng(2).integers(0, 2, (9, *size)).astype(bool)
+    image = an_image(*size, ShutterShape="BITMAP", ShutterOverlayGroup=0x6000)
+    for element, vr, value in ((0x10, "US", size[0]), (0x11, "US", size[1]), (0x15, "IS", 9),
+                               (0x40, "CS", "G"), (0x50, "SS", [1, 1]), (0x51, "US", 1),
+                               (0x100, "US", 1), (0x102, "US", 0),
+                               (0x3000, "OW", a_bitmap(planes))):  # fmt: skip
+        image.add_new(0x6000 << 16 | element, vr, value)
+    attributes = attributes_of(image)
+    for index, plane in enumerate(planes):
+        (overlay,) = overlays_of(attributes, index)
+        assert (overlay.mask(*size) == plane).all()
+        assert (shutter_of(attributes, index).bitmap.mask(*size) == plane).all()
+    assert overlays_of(attributes, 9) == ()
+
+
 # -- kinds ----------------------------------------------------------------------------------------
 def test_grey_is_shown_in_the_colours_of_a_pseudo_colour_state():
     ramp = np.arange(256)
@@ -472,8 +496,14 @@ def test_a_state_says_which_images_and_frames_it_is_for():
     assert frames_meant(state, image.SOPInstanceUID, 5) == [1, 2]
     assert frames_meant(state, image.SOPInstanceUID, 2) == [1]
     assert frames_meant(state, "1.2.3", 5) == []
-    assert frames_meant(as_json(a_state(image)), image.SOPInstanceUID, 3) == [0, 1, 2]
+    assert list(frames_meant(as_json(a_state(image)), image.SOPInstanceUID, 3)) == [0, 1, 2]
     assert [each.sop_instance_uid for each in subjects_of(state)] == [image.SOPInstanceUID]
+
+
+def test_a_state_for_all_frames_takes_no_memory_however_many_there_are_said_to_be():
+    image = an_image()
+    meant = frames_meant(as_json(a_state(image)), image.SOPInstanceUID, 1 << 60)
+    assert (len(meant), meant[-1], 77 in meant) == (1 << 60, (1 << 60) - 1, True)
 
 
 def test_what_matters_of_a_state_is_all_that_is_read():
