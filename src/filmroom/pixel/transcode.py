@@ -240,7 +240,7 @@ def plan(
     if not kept:
         _put_right(data_set, from_syntax, to_syntax, shape, first_frame, colours)
         _put_losses(data_set, from_syntax, to_syntax, shape, frames, stored_bytes, coded)
-    if from_syntax not in ts.NATIVE and not kept:
+    if from_syntax not in ts.NATIVE and not serves_as(from_syntax, to_syntax):
         _open_icons(data_set, from_syntax)
     for tag in OFFSET_TABLES:
         data_set.pop(tag, None)

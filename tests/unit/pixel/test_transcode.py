@@ -10,7 +10,7 @@ import pytest
 from pydicom.encaps import generate_frames
 
 from filmroom.pixel import syntaxes as ts
-from filmroom.pixel.codecs import Decoded, decode, encode_frame
+from filmroom.pixel.codecs import Decoded, decode, encode_frame, rewrap
 from filmroom.pixel.color import to_rgb
 from filmroom.pixel.errors import NoCodec, Undecodable
 from filmroom.pixel.pool import Pool
@@ -381,3 +381,25 @@ def test_whole_chroma_is_not_called_shared():
     got = read(transcoded(header, [coded], ts.JPEG_LS_LOSSLESS, ts.EXPLICIT_LE), ts.EXPLICIT_LE)
     assert got.PhotometricInterpretation == "YBR_FULL"
     assert got.PixelData == a_picture().tobytes()
+
+
+@pytest.mark.parametrize("from_syntax", [ts.JPEG_BASELINE, ts.JPEG_XL_RECOMPRESSION])
+def test_an_icon_is_opened_where_frames_are_only_wrapped_anew(from_syntax):
+    to_syntax = {
+        ts.JPEG_BASELINE: ts.JPEG_XL_RECOMPRESSION, ts.JPEG_XL_RECOMPRESSION: ts.JPEG_BASELINE
+    }[from_syntax]  # fmt: skip
+    shape = ImageShape(24, 32, 1, 8, 8)
+    coded = encode_frame(np.ascontiguousarray(a_picture()[..., 0]), ts.JPEG_BASELINE, shape)
+    if from_syntax == ts.JPEG_XL_RECOMPRESSION:
+        coded = rewrap(coded, ts.JPEG_BASELINE, from_syntax)
+    whole = described(shape)
+    whole.IconImageSequence = [encapsulated(described(shape), coded)]
+    got = read(
+        transcoded(written(whole, ts.EXPLICIT_LE), [coded], from_syntax, to_syntax), to_syntax
+    )
+    (icon,) = got.IconImageSequence
+    assert not icon["PixelData"].is_undefined_length
+    assert icon.PixelData == decode(coded, from_syntax, shape).array.tobytes()
+    assert next(generate_frames(got.PixelData, number_of_frames=1)).startswith(
+        rewrap(coded, from_syntax, to_syntax)
+    )
