@@ -385,8 +385,9 @@ def _open_icons(data_set: DataSet, syntax: str) -> None:
             continue
         try:
             shape = shape_of(icon)
-            opened = transcode_frame(_fragments(pixels.raw), syntax, ts.EXPLICIT_LE, shape)
-            _put_right(icon, syntax, ts.EXPLICIT_LE, shape, None)
+            coded, colours = _fragments(pixels.raw), spaces.of_copy(syntax, ts.EXPLICIT_LE, shape)
+            opened = transcode_frame(coded, syntax, ts.EXPLICIT_LE, shape, colours=colours)
+            _put_right(icon, syntax, ts.EXPLICIT_LE, shape, coded, colours)
             icon[PIXELS] = Element(PIXELS, "OB" if shape.bits_allocated <= 8 else "OW", opened)
         except PixelError:  # the image is worth more than its icon
             data_set.pop(ICON, None)

@@ -383,6 +383,28 @@ def test_whole_chroma_is_not_called_shared():
     assert got.PixelData == a_picture().tobytes()
 
 
+ICONS = {
+    "RCT": (ts.J2K_LOSSLESS, "YBR_RCT", lambda: encode_frame(a_picture(), ts.J2K_LOSSLESS, COLOUR)),
+    "JPEG": (ts.JPEG_BASELINE, "YBR_FULL_422", lambda: encode_frame(
+        a_picture(), ts.JPEG_BASELINE, COLOUR)),
+    "lying JPEG": (ts.JPEG_BASELINE, "YBR_FULL", lambda: a_jpeg(a_picture(), "RGB")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ICONS)
+def test_an_icon_in_colour_is_called_what_it_becomes(name):
+    syntax, said, coded = ICONS[name]
+    icon = described(COLOUR)
+    icon.PhotometricInterpretation = said
+    whole = described(COLOUR)
+    whole.PhotometricInterpretation = said
+    whole.IconImageSequence = [encapsulated(icon, coded())]
+    made = transcoded(written(whole, ts.EXPLICIT_LE), [coded()], syntax, ts.EXPLICIT_LE)
+    (opened,) = read(made, ts.EXPLICIT_LE).IconImageSequence
+    assert opened.PhotometricInterpretation == "RGB"
+    assert off(opened.PixelData) <= (0 if name == "RCT" else 8)
+
+
 @pytest.mark.parametrize("from_syntax", [ts.JPEG_BASELINE, ts.JPEG_XL_RECOMPRESSION])
 def test_an_icon_is_opened_where_frames_are_only_wrapped_anew(from_syntax):
     to_syntax = {
