@@ -73,8 +73,11 @@ def written(ds: Dataset, transfer_syntax_uid: str) -> bytes:
     return out.getvalue()
 
 
-def in_syntax(name: str, transfer_syntax_uid: str) -> tuple[str, bytes]:
-    """A packaged uncompressed image, coded as that syntax says: (study, file)."""
+def in_syntax(name: str, transfer_syntax_uid: str, said: str | None = None) -> tuple[str, bytes]:
+    """A packaged uncompressed image, coded as that syntax says: (study, file).
+
+    said: the Photometric Interpretation, where it is not to be the usual one.
+    """
     ds = packaged(name)
     ds.SOPInstanceUID = generate_uid()
     pixels = ds.pixel_array
@@ -90,7 +93,7 @@ def in_syntax(name: str, transfer_syntax_uid: str) -> tuple[str, bytes]:
         )
         coded = encode_frame(pixels, transfer_syntax_uid, shape)
         colours = ds.PhotometricInterpretation
-        ds.PhotometricInterpretation = encoded_photometric(transfer_syntax_uid, colours)
+        ds.PhotometricInterpretation = said or encoded_photometric(transfer_syntax_uid, colours)
         ds.PixelData = encapsulate([coded])
         ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
         if ds.SamplesPerPixel > 1:
@@ -186,6 +189,41 @@ def test_a_colour_image_looks_the_same_in_every_compression(name, look, plain_co
     assert mean <= (2.0 if lossy else 0.01), mean
     assert largest <= (40.0 if lossy else 1.0), largest
     assert all(f"transfer-syntax={COLOUR[name]}" in kind for kind in kinds), "not as stored"
+
+
+# Who asks for uncompressed frames gets samples to which the stored metadata apply.
+UNCOMPRESSED = {
+    "J2K": (ts.J2K_LOSSLESS, "YBR_RCT"),
+    "RLE": (ts.RLE, "RGB"),
+    "JPEG-shared": (ts.JPEG_BASELINE, "YBR_FULL_422"),
+    "JPEG-full": (ts.JPEG_BASELINE, "YBR_FULL"),
+    "JPEG-said-RGB": (ts.JPEG_BASELINE, "RGB"),
+}
+
+
+@pytest.fixture
+def asks_for_octets(visit) -> Iterator[None]:
+    """OHIF as it is where its data source demands uncompressed frames."""
+
+    def asked(route) -> None:
+        accept = 'multipart/related; type="application/octet-stream"'
+        route.continue_(headers={**route.request.headers, "accept": accept})
+
+    visit.page.route("**/frames/**", asked)
+    yield
+    visit.page.unroute("**/frames/**", asked)
+
+
+@pytest.mark.parametrize("name", UNCOMPRESSED)
+def test_frames_decoded_by_us_have_the_same_colours(name, look, plain_colour, asks_for_octets):
+    syntax, said = UNCOMPRESSED[name]
+    drawn, kinds = look(f"octets-{name}", *in_syntax("US1_UNCR.dcm", syntax, said))
+    assert kinds
+    assert all("application/octet-stream" in kind for kind in kinds), kinds
+    mean, largest = difference(drawn, plain_colour)
+    lossy = syntax == ts.JPEG_BASELINE
+    assert mean <= (2.0 if lossy else 0.01), mean
+    assert largest <= (40.0 if lossy else 1.0), largest
 
 
 @pytest.mark.parametrize("name", FOUND)

@@ -33,7 +33,7 @@ from filmroom.dicom.uids import (
     IMPLICIT_VR_LE,
     TRANSFER_SYNTAXES,
 )
-from filmroom.pixel import derived, transcode
+from filmroom.pixel import derived, spaces, transcode
 from filmroom.pixel.errors import NoCodec, TooLarge, Undecodable
 from filmroom.pixel.shape import ImageShape
 from filmroom.pixel.workers import Workers
@@ -98,7 +98,8 @@ async def frame_as(
 ) -> bytes:
     """One frame (0-based), decoded or recoded in a worker; not padded.
 
-    Who comes while another waits for the same frame may have it made twice.
+    It is sent alone: the stored header is true of its colours and their planes. Who comes
+    while another waits for the same frame may have it made twice.
     """
     key = handle.location.digest, frame_index, transfer_syntax_uid
     made = RECODED.get(key)
@@ -117,7 +118,12 @@ async def _frame_made(
         return coded
     shape = await _shape(retriever, handle)
     bit_offset = transcode.bit_offset(shape, stored, frame_index)
-    work = partial(transcode.transcode_frame, bit_offset=bit_offset)
+    work = partial(
+        transcode.transcode_frame,
+        bit_offset=bit_offset,
+        colours=spaces.of_frame(stored, transfer_syntax_uid, shape),
+        by_plane=shape.planar == 1,
+    )
     return await pool.run(work, coded, stored, transfer_syntax_uid, shape)
 
 

@@ -13,7 +13,7 @@ _FORMATS = {(8, "UB"): 1, (16, "SS"): 1, (8, "AB"): 6, (8, "MB"): 7}
 
 
 def wav_of(group: Group) -> bytes:
-    """One multiplex group. Raises NoCodec for samples that WAV does not know."""
+    """One multiplex group. Raises NoCodec for samples and rates that WAV does not know."""
     tag = _FORMATS.get((group.bits, group.interpretation))
     if tag is None:
         raise NoCodec(f"sound of {group.bits} bits, {group.interpretation}, cannot be a WAV file")
@@ -23,6 +23,8 @@ def wav_of(group: Group) -> bytes:
     if size > MOST_BYTES:
         raise TooLarge("the recording is too long for one WAV file here")
     rate = round(group.rate_hz)
+    if not (rate >= 1 and rate * frame < 1 << 32):
+        raise NoCodec(f"sound of {group.rate_hz:g} Hz cannot be a WAV file")
     form = struct.pack("<HHIIHH", tag, width, rate, rate * frame, frame, group.bits)
     if tag != 1:  # a size of extension and the number of samples belong to what is no PCM
         form += struct.pack("<H", 0)

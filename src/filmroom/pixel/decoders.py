@@ -154,6 +154,8 @@ def _decode_jpeg(coded: bytes, shape: ImageShape, fewer: int = 0) -> Decoded:
     photometric = shape.photometric.replace("_422", "")
     if photometric == "RGB" and said.is_rgb is False and said.process not in PREDICTIVE:
         photometric = "YBR_FULL"  # a common lie: lossy colour is hardly ever coded as RGB
+    elif said.is_rgb and said.process not in PREDICTIVE:
+        photometric = "RGB"  # as every browser takes it, whatever the header says
     array = native.settle(_sized(array, shape, fewer), shape, clip=said.inexact)
     return Decoded(array, photometric)
 

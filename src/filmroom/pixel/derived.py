@@ -122,11 +122,15 @@ def put_loss(data_set: DataSet, from_syntax: str, to_syntax: str, ratio: float) 
     _put_derivation(data_set, original_class, original, _described(to_syntax, ratio))
     _put_in_groups(data_set, original_class, original, _described(to_syntax, ratio))
     put_text(data_set, LOSSY, "01", "CS")
-    for tag, vr, value in (
-        (LOSSY_RATIO, "DS", _decimal(ratio)),
-        (LOSSY_METHOD, "CS", METHODS[to_syntax]),
+    # One of each for every step (C.7.6.1.1.5). What is missing is of the first ones: methods
+    # came into the standard after ratios. It stays empty rather than that the rest be dropped.
+    ratios, methods = get_texts(data_set, LOSSY_RATIO), get_texts(data_set, LOSSY_METHOD)
+    steps = max(len(ratios), len(methods))
+    for tag, vr, before, value in (
+        (LOSSY_RATIO, "DS", ratios, _decimal(ratio)),
+        (LOSSY_METHOD, "CS", methods, METHODS[to_syntax]),
     ):
-        put_text(data_set, tag, [*get_texts(data_set, tag), value], vr)
+        put_text(data_set, tag, [*[""] * (steps - len(before)), *before, value], vr)
     for tag in (SMALLEST, LARGEST):  # no longer true, and nobody needs them
         data_set.pop(tag, None)
 

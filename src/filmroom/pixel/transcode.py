@@ -26,7 +26,7 @@ from filmroom.dicom.elements import (
     write_data_set,
 )
 from filmroom.dicom.errors import Malformed
-from filmroom.pixel import derived, native
+from filmroom.pixel import derived, native, spaces
 from filmroom.pixel import syntaxes as ts
 from filmroom.pixel.codecs import (
     can_decode,
@@ -36,7 +36,6 @@ from filmroom.pixel.codecs import (
     encoded_photometric,
     rewrap,
 )
-from filmroom.pixel.color import to_rgb
 from filmroom.pixel.derived import keeps_samples_coded, serves_as
 from filmroom.pixel.errors import NoCodec, PixelError, Undecodable
 from filmroom.pixel.numeric import np
@@ -64,8 +63,7 @@ class Plan:
 
     as_it_lies: both ends are native little endian, and the new one is not deflated; the pixel
     data value is to be copied in pieces of any size instead of being transcoded by frame.
-    value_bytes: of native pixel data. as_rgb: the colours of a JPEG are turned into RGB, which
-    every IOD allows, as YBR_FULL they do not; a JPEG has lost more than that rounding.
+    value_bytes: of native pixel data. colours: what frames are turned into, see `spaces`.
     """
 
     head: bytes
@@ -76,7 +74,7 @@ class Plan:
     frames: int
     as_it_lies: bool
     value_bytes: int
-    as_rgb: bool
+    colours: str
 
     @property
     def size_bytes(self) -> int | None:
@@ -168,25 +166,27 @@ def transcode_frame(
     *,
     bit_offset: int = 0,
     lead_bits: int = 0,
-    as_rgb: bool = False,
+    colours: str = "",
+    by_plane: bool = False,
 ) -> bytes:
     """One frame in another transfer syntax, not padded. `shape` is as the data set says it.
 
     Lossless, unless `derived.loses`. lead_bits: put so many zero bits before native 1-bit
-    pixels, to be joined to others. as_rgb: see `Plan`. Raises the PixelError family.
+    pixels, to be joined to others. colours: RGB or YBR_FULL, see `spaces`; "" leaves them.
+    by_plane: native colour comes as Planar Configuration 1. Raises the PixelError family.
     """
     if serves_as(from_syntax, to_syntax):
         return coded
     if keeps_samples_coded(from_syntax, to_syntax):
         return rewrap(coded, from_syntax, to_syntax)
-    array, photometric = decode(coded, from_syntax, shape, bit_offset=bit_offset)
-    if as_rgb and photometric == "YBR_FULL":
-        array, photometric = to_rgb(array, photometric, shape), "RGB"
+    decoded = decode(coded, from_syntax, shape, bit_offset=bit_offset)
+    array, photometric = spaces.turned(decoded, colours, shape)
+    if by_plane and to_syntax in ts.NATIVE and array.ndim == 3:
+        array = array.transpose(2, 0, 1)
     if lead_bits:
         return native.pack_bits([np.zeros(lead_bits, np.uint8), array])
-    decoded = replace(shape, photometric=photometric, planar=0, high_bit=None)
-    loss = derived.LOSSES.get(to_syntax)
-    return encode_frame(array, to_syntax, decoded, loss=loss)
+    now = replace(shape, photometric=photometric, planar=0, high_bit=None)
+    return encode_frame(array, to_syntax, now, loss=derived.LOSSES.get(to_syntax))
 
 
 def can_transcode(from_syntax: str, to_syntax: str) -> bool:
@@ -236,11 +236,11 @@ def plan(
     if shape.bits_allocated == 1 and from_syntax == ts.EXPLICIT_BE and pixel_vr == "OW":
         raise NoCodec("1-bit pixels in big endian words are not turned")
     kept = as_it_lies or keeps_samples_coded(from_syntax, to_syntax)
-    as_rgb = not kept and _as_rgb(from_syntax, to_syntax, shape)
+    colours = "" if kept else spaces.of_copy(from_syntax, to_syntax, shape)
     if not kept:
-        _put_right(data_set, from_syntax, to_syntax, shape, first_frame, as_rgb)
+        _put_right(data_set, from_syntax, to_syntax, shape, first_frame, colours)
         _put_losses(data_set, from_syntax, to_syntax, shape, frames, stored_bytes, coded)
-    if from_syntax not in ts.NATIVE and not kept:
+    if from_syntax not in ts.NATIVE and not serves_as(from_syntax, to_syntax):
         _open_icons(data_set, from_syntax)
     for tag in OFFSET_TABLES:
         data_set.pop(tag, None)
@@ -254,7 +254,7 @@ def plan(
     if to_syntax not in ts.NATIVE:
         # The place of the only frame is known; of several only with their lengths.
         head += _offset_table([0] if frames == 1 else coded or ())
-    return Plan(head, tail, from_syntax, to_syntax, shape, frames, as_it_lies, value_bytes, as_rgb)
+    return Plan(head, tail, from_syntax, to_syntax, shape, frames, as_it_lies, value_bytes, colours)
 
 
 async def stream_data_set(
@@ -297,7 +297,7 @@ async def _in_pool(
         planned.shape,
         bit_offset=bit_offset(planned.shape, planned.from_syntax, index),
         lead_bits=bit_offset(planned.shape, planned.to_syntax, index),
-        as_rgb=planned.as_rgb,
+        colours=planned.colours,
     )
 
 
@@ -332,30 +332,21 @@ def deflater(syntax: str) -> Callable[[bytes | None], bytes]:
     return deflate
 
 
-def _as_rgb(from_syntax: str, to_syntax: str, shape: ImageShape) -> bool:
-    return (
-        from_syntax in ts.JPEG_DCT
-        and to_syntax not in derived.LOSSES
-        and (shape.samples, shape.bits_allocated) == (3, 8)
-    )
-
-
 def _put_right(
     data_set: DataSet,
     from_syntax: str,
     to_syntax: str,
     shape: ImageShape,
     first: bytes | None,
-    as_rgb: bool = False,
+    colours: str = "",
 ) -> None:
     """Change what the new coding makes untrue."""
-    decoded = shape.photometric.replace("_422", "") if shape.samples > 1 else shape.photometric
+    decoded = shape.photometric
     if first is not None and shape.samples > 1:
         decoded = decode(first, from_syntax, shape).photometric
-    if as_rgb and decoded == "YBR_FULL":
-        decoded = "RGB"
-    loss = derived.LOSSES.get(to_syntax)
-    coded = encoded_photometric(to_syntax, decoded, loss)
+    if shape.samples > 1:
+        decoded = spaces.named(decoded, colours)
+    coded = encoded_photometric(to_syntax, decoded, derived.LOSSES.get(to_syntax))
     if to_syntax in ts.JPEG_DCT and coded == "YBR_FULL":
         coded = "YBR_FULL_422"  # so called whatever the sampling is: the codestream tells
     put_text(data_set, PHOTOMETRIC, coded, "CS")
@@ -394,8 +385,9 @@ def _open_icons(data_set: DataSet, syntax: str) -> None:
             continue
         try:
             shape = shape_of(icon)
-            opened = transcode_frame(_fragments(pixels.raw), syntax, ts.EXPLICIT_LE, shape)
-            _put_right(icon, syntax, ts.EXPLICIT_LE, shape, None)
+            coded, colours = _fragments(pixels.raw), spaces.of_copy(syntax, ts.EXPLICIT_LE, shape)
+            opened = transcode_frame(coded, syntax, ts.EXPLICIT_LE, shape, colours=colours)
+            _put_right(icon, syntax, ts.EXPLICIT_LE, shape, coded, colours)
             icon[PIXELS] = Element(PIXELS, "OB" if shape.bits_allocated <= 8 else "OW", opened)
         except PixelError:  # the image is worth more than its icon
             data_set.pop(ICON, None)

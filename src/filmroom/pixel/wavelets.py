@@ -6,7 +6,7 @@ packet that the header asks for, before they see that no bytes stand behind them
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from filmroom.pixel.codestream import HEADER_LIMIT, Codestream
 from filmroom.pixel.errors import Undecodable
@@ -48,6 +48,31 @@ class _Size:
     def tiles(self) -> int:
         across = -(-(self.right - self.tiles_left) // self.tile_width)
         return across * -(-(self.bottom - self.tiles_top) // self.tile_height)
+
+
+@dataclass(slots=True)
+class _Header:
+    """What the main header, or those of one tile, say of decomposition and quantisation.
+
+    By component, None for all that are not named: levels, and bands that have a step. Of what
+    is said twice the worse counts.
+    """
+
+    levels: dict[int | None, int] = field(default_factory=dict)
+    bands: dict[int | None, int] = field(default_factory=dict)
+
+    def add_levels(self, component: int | None, levels: int) -> None:
+        """What a COD or COC says."""
+        self.levels[component] = max(levels, self.levels.get(component, 0))
+
+    def add_bands(self, component: int | None, bands: int) -> None:
+        """What a QCD or QCC says."""
+        self.bands[component] = min(bands, self.bands.get(component, bands))
+
+    @property
+    def named(self) -> set[int | None]:
+        """The components that it says something of."""
+        return {*self.levels, *self.bands}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +148,8 @@ def _styles(data: bytes, siz: int, size: _Size) -> list[_Style]:
     at = siz + int.from_bytes(data[siz : siz + 2], "big")
     wide = size.samples > 256  # components have numbers of two bytes
     styles: list[_Style] = []
-    bands: list[int] = []
+    main = header = _Header()
+    tiles: dict[bytes, _Header] = {}  # by number
     tile_parts = packets = 0
     while at + 4 <= len(data) and data[at] == 0xFF:
         code, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
@@ -133,13 +159,16 @@ def _styles(data: bytes, siz: int, size: _Size) -> list[_Style]:
         if code == SOT:
             tile_parts += 1
             part = at, int.from_bytes(data[at + 6 : at + 10], "big")
+            header = tiles.setdefault(segment[:2], _Header())
         elif code in (COD, COC):
             style = _style(code, segment, styles, wide)
             styles.append(style)
+            header.add_levels(_component(segment, wide) if code == COC else None, style.levels)
             each = size.samples if code == COD else 1
             packets += style.packets(size) * each * (1 if tile_parts else size.tiles)
         elif code in (QCD, QCC):
-            bands.append(_bands(segment[0 if code == QCD else 1 + wide :]))
+            steps = _bands(segment[0 if code == QCD else 1 + wide :])
+            header.add_bands(_component(segment, wide) if code == QCC else None, steps)
         if tile_parts > MOST_TILE_PARTS or packets > MOST_PACKETS:
             raise Undecodable("more JPEG 2000 packets than a picture has")
         at += 2 + length
@@ -149,9 +178,38 @@ def _styles(data: bytes, siz: int, size: _Size) -> list[_Style]:
             at = part[0] + part[1]
             if data[at : at + 2] not in _AFTER_A_TILE and data[at : at + 4096].strip(b"\0"):
                 raise Undecodable("JPEG 2000 tile-parts do not follow each other")  # it would spin
-    if styles and min(bands, default=0) < 3 * min(style.levels for style in styles) + 1:
-        raise Undecodable("JPEG 2000 quantisation is cut short")  # OpenJPH would crash
+    _check_steps(main, [header for header in tiles.values() if header.named], size.samples)
     return styles
+
+
+def _check_steps(main: _Header, tiles: list[_Header], samples: int) -> None:
+    """Raise Undecodable when a component has more bands than steps: OpenJPH would crash.
+
+    A tile's headers go before the main one, and in each COC and QCC before COD and QCD
+    (A.6.1, A.6.4).
+    """
+    if (len(tiles) + 1) * (len(main.named) + 1) > MOST_PACKETS:
+        raise Undecodable("more JPEG 2000 components than a picture has")
+    for tile in (_Header(), *tiles):
+        named = {n for n in main.named | tile.named if n is not None and n < samples}
+        for component in (*named, *([] if len(named) >= samples else [None])):
+            levels = _said(component, tile.levels, main.levels)
+            steps = _said(component, tile.bands, main.bands)
+            if levels is not None and (steps or 0) < 3 * levels + 1:
+                raise Undecodable("JPEG 2000 quantisation is cut short")
+
+
+def _said(component: int | None, *headers: dict[int | None, int]) -> int | None:
+    """What the first header that says something says of a component."""
+    for header in headers:
+        if (found := header.get(component, header.get(None))) is not None:
+            return found
+    return None
+
+
+def _component(segment: bytes, wide: bool) -> int:
+    """Which component a COC or QCC is of."""
+    return int.from_bytes(segment[: 1 + wide], "big")
 
 
 def _bands(segment: bytes) -> int:

@@ -295,3 +295,11 @@ def test_a_spoken_recording_is_a_wav_file_with_the_same_samples(bits, kind):
         tag = int.from_bytes(file[20:22], "little")
         assert tag == {"MB": 7, "AB": 6}[kind]
         assert re.search(b"data" + (801).to_bytes(4, "little") + re.escape(samples.tobytes()), file)
+
+
+@pytest.mark.parametrize(("rate_hz", "channels"), [(0.3, 1), (1e7, 256)])
+def test_a_rate_that_no_wav_file_can_say_is_refused(rate_hz, channels):
+    made = group(np.zeros((80, channels), "<i2"), [channel("Voice", "1")] * channels, 8000)
+    made.SamplingFrequency = rate_hz
+    with pytest.raises(NoCodec, match="Hz"):
+        work.sound(*data_set(part10(a_waveform(made, sop_class_uid=VOICE))))

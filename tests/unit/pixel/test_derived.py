@@ -91,6 +91,26 @@ def test_what_was_lost_before_stays_on_record(source):
     assert sources == ["1.2.3", source.SOPInstanceUID]
 
 
+@pytest.mark.parametrize(
+    ("ratios", "methods"),
+    [(["8.5"], []), ([], ["ISO_15444_1"]), (["3", "8.5"], ["ISO_15444_1"])],
+)
+def test_the_last_method_stands_beside_the_last_ratio(source, ratios, methods):
+    source.LossyImageCompression = "01"
+    source.LossyImageCompressionRatio = ratios
+    source.LossyImageCompressionMethod = methods
+    copy = lossy(source)
+    steps = max(len(ratios), len(methods)) + 1
+    got = copy.LossyImageCompressionRatio, copy.LossyImageCompressionMethod
+    assert [len(each) for each in got] == [steps, steps]
+    assert copy.LossyImageCompressionMethod[-1] == "ISO_10918_1"
+    assert float(copy.LossyImageCompressionRatio[-1]) > 2
+    assert [str(each) for each in got[0] if str(each)][:-1] == ratios
+    assert [each for each in got[1] if each][:-1] == methods
+    assert [str(each) for each in got[0]][-1 - len(ratios) : -1] == ratios
+    assert list(got[1])[-1 - len(methods) : -1] == methods
+
+
 def item(**attributes) -> Dataset:
     made = Dataset()
     for keyword, value in attributes.items():

@@ -3,13 +3,14 @@
 import asyncio
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import generate_frames
 
 from filmroom.pixel import syntaxes as ts
-from filmroom.pixel.codecs import Decoded, decode
+from filmroom.pixel.codecs import Decoded, decode, encode_frame, rewrap
 from filmroom.pixel.color import to_rgb
 from filmroom.pixel.errors import NoCodec, Undecodable
 from filmroom.pixel.pool import Pool
@@ -287,3 +288,140 @@ def test_a_jpeg_packed_into_jpeg_xl_comes_out_as_it_was():
     assert out.SOPInstanceUID == source.SOPInstanceUID
     back = next(generate_frames(out.PixelData, number_of_frames=1))
     assert frames[0].startswith(back.rstrip(b"\0"))
+
+
+# -- colours --------------------------------------------------------------------------------------
+COLOUR = ImageShape(24, 32, 3, 8, 8, 0, "RGB")
+
+
+def a_picture() -> np.ndarray:
+    y, x = np.mgrid[:24, :32]
+    return np.stack([60 + 6 * x, 200 - 5 * y, 40 + 2 * (x + y)], axis=-1).astype(np.uint8)
+
+
+def described(shape: ImageShape) -> pydicom.Dataset:
+    ds = pydicom.Dataset()
+    ds.Rows, ds.Columns, ds.SamplesPerPixel = shape.rows, shape.columns, shape.samples
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = shape.bits_allocated, shape.bits, shape.bits - 1
+    ds.PixelRepresentation, ds.PhotometricInterpretation = 0, shape.photometric
+    if shape.samples > 1:
+        ds.PlanarConfiguration = 0
+    return ds
+
+
+def encapsulated(ds: pydicom.Dataset, coded: bytes) -> pydicom.Dataset:
+    ds.PixelData = pydicom.encaps.encapsulate([coded])
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+    return ds
+
+
+def a_jpeg(samples: np.ndarray, space: str) -> bytes:
+    return imagecodecs.jpeg8_encode(
+        samples, level=98, colorspace=space, outcolorspace=space, subsampling="444"
+    )
+
+
+def off(pixels: bytes) -> int:
+    """How far native RGB is from the picture."""
+    got = np.frombuffer(pixels, np.uint8).reshape(24, 32, 3)
+    return int(np.abs(got.astype(int) - a_picture()).max())
+
+
+@pytest.mark.parametrize("said", ["RGB", "YBR_FULL", "YBR_FULL_422"])
+def test_a_jpeg_that_is_coded_as_rgb_is_rgb_whatever_the_header_says(said):
+    ds = described(COLOUR)
+    ds.PhotometricInterpretation = said
+    coded = a_jpeg(a_picture(), "RGB")
+    made = transcoded(written(ds, ts.EXPLICIT_LE), [coded], ts.JPEG_BASELINE, ts.EXPLICIT_LE)
+    got = read(made, ts.EXPLICIT_LE)
+    assert got.PhotometricInterpretation == "RGB"
+    assert off(got.PixelData) <= 6
+
+
+def test_a_jpeg_with_headroom_becomes_rgb():
+    partial = a_picture().astype(float) @ np.array(
+        [[0.2568, 0.5041, 0.0979], [-0.1482, -0.2910, 0.4392], [0.4392, -0.3678, -0.0714]]
+    ).T + [16, 128, 128]  # PS3.3 C.7.6.3.1.2 YBR_PARTIAL_422
+    coded = a_jpeg(np.rint(partial).astype(np.uint8), "YCBCR")
+    ds = described(COLOUR)
+    ds.PhotometricInterpretation = "YBR_PARTIAL_422"
+    header = written(ds, ts.EXPLICIT_LE)
+    got = read(transcoded(header, [coded], ts.JPEG_BASELINE, ts.EXPLICIT_LE), ts.EXPLICIT_LE)
+    assert got.PhotometricInterpretation == "RGB"
+    assert off(got.PixelData) <= 6
+
+
+def test_headroom_is_not_lost_where_nothing_may_be_and_not_taken_for_full_range():
+    ds = described(COLOUR)
+    ds.PhotometricInterpretation = "YBR_PARTIAL_422"
+    header, frame = written(ds, ts.EXPLICIT_LE), bytes([150, 150, 90, 170]) * (24 * 16)
+    with pytest.raises(NoCodec, match="YBR_PARTIAL_422"):
+        transcoded(header, [frame], ts.EXPLICIT_LE, ts.J2K_LOSSLESS)
+    shape = shape_of(_elements(header, ts.EXPLICIT_LE))
+    with pytest.raises(NoCodec, match="YBR_PARTIAL_422"):
+        transcode_frame(frame, ts.EXPLICIT_LE, ts.J2K_LOSSLESS, shape)
+    planned = plan(header, ts.EXPLICIT_LE, ts.JPEG_BASELINE, frames=1, coded=[1000])
+    jpeg = transcode_frame(frame, ts.EXPLICIT_LE, ts.JPEG_BASELINE, shape, colours=planned.colours)
+    said = read(planned.head + planned.wrap(jpeg) + planned.tail, ts.JPEG_BASELINE)
+    assert said.PhotometricInterpretation == "YBR_FULL_422"
+    rgb = to_rgb(decode(frame, ts.EXPLICIT_LE, shape).array, "YBR_PARTIAL", shape)
+    shown = imagecodecs.jpeg8_decode(jpeg)  # as any browser shows it
+    assert np.abs(shown.astype(int) - rgb).max() <= 6
+    plain = transcoded(header, [frame], ts.EXPLICIT_LE, ts.IMPLICIT_LE)
+    assert read(plain, ts.IMPLICIT_LE).PixelData == frame
+
+
+def test_whole_chroma_is_not_called_shared():
+    shape = ImageShape(24, 32, 3, 8, 8, 0, "YBR_FULL")
+    coded = encode_frame(a_picture(), ts.JPEG_LS_LOSSLESS, shape)
+    ds = described(shape)
+    ds.PhotometricInterpretation = "YBR_FULL_422"
+    header = written(ds, ts.EXPLICIT_LE)
+    got = read(transcoded(header, [coded], ts.JPEG_LS_LOSSLESS, ts.EXPLICIT_LE), ts.EXPLICIT_LE)
+    assert got.PhotometricInterpretation == "YBR_FULL"
+    assert got.PixelData == a_picture().tobytes()
+
+
+ICONS = {
+    "RCT": (ts.J2K_LOSSLESS, "YBR_RCT", lambda: encode_frame(a_picture(), ts.J2K_LOSSLESS, COLOUR)),
+    "JPEG": (ts.JPEG_BASELINE, "YBR_FULL_422", lambda: encode_frame(
+        a_picture(), ts.JPEG_BASELINE, COLOUR)),
+    "lying JPEG": (ts.JPEG_BASELINE, "YBR_FULL", lambda: a_jpeg(a_picture(), "RGB")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ICONS)
+def test_an_icon_in_colour_is_called_what_it_becomes(name):
+    syntax, said, coded = ICONS[name]
+    icon = described(COLOUR)
+    icon.PhotometricInterpretation = said
+    whole = described(COLOUR)
+    whole.PhotometricInterpretation = said
+    whole.IconImageSequence = [encapsulated(icon, coded())]
+    made = transcoded(written(whole, ts.EXPLICIT_LE), [coded()], syntax, ts.EXPLICIT_LE)
+    (opened,) = read(made, ts.EXPLICIT_LE).IconImageSequence
+    assert opened.PhotometricInterpretation == "RGB"
+    assert off(opened.PixelData) <= (0 if name == "RCT" else 8)
+
+
+@pytest.mark.parametrize("from_syntax", [ts.JPEG_BASELINE, ts.JPEG_XL_RECOMPRESSION])
+def test_an_icon_is_opened_where_frames_are_only_wrapped_anew(from_syntax):
+    to_syntax = {
+        ts.JPEG_BASELINE: ts.JPEG_XL_RECOMPRESSION, ts.JPEG_XL_RECOMPRESSION: ts.JPEG_BASELINE
+    }[from_syntax]  # fmt: skip
+    shape = ImageShape(24, 32, 1, 8, 8)
+    coded = encode_frame(np.ascontiguousarray(a_picture()[..., 0]), ts.JPEG_BASELINE, shape)
+    if from_syntax == ts.JPEG_XL_RECOMPRESSION:
+        coded = rewrap(coded, ts.JPEG_BASELINE, from_syntax)
+    whole = described(shape)
+    whole.IconImageSequence = [encapsulated(described(shape), coded)]
+    got = read(
+        transcoded(written(whole, ts.EXPLICIT_LE), [coded], from_syntax, to_syntax), to_syntax
+    )
+    (icon,) = got.IconImageSequence
+    assert not icon["PixelData"].is_undefined_length
+    assert icon.PixelData == decode(coded, from_syntax, shape).array.tobytes()
+    assert next(generate_frames(got.PixelData, number_of_frames=1)).startswith(
+        rewrap(coded, from_syntax, to_syntax)
+    )
