@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NoReturn
 
-from filmroom.archive.errors import ArchiveError, Damaged, Unavailable, Unintelligible
+from filmroom.archive.errors import ArchiveError, Damaged, NotHeld, Unavailable, Unintelligible
 from filmroom.archive.examine import examine
 from filmroom.archive.received import CREATOR_UID as CREATOR_UID
 from filmroom.archive.received import (
@@ -28,6 +29,7 @@ from filmroom.archive.received import (
 from filmroom.archive.records import Handle, Location, Received
 from filmroom.archive.retrieve import Retriever
 from filmroom.archive.shrinking import UNCOMPRESSED
+from filmroom.archive.soundness import is_passing
 from filmroom.archive.stores import Blob, Blobs, Staged
 from filmroom.dicom import part10
 from filmroom.dicom.elements import read_data_set
@@ -115,7 +117,7 @@ class Shrinker:
                 raise
 
     async def _grow(
-        self, file: Blob, handle: Handle, record: Record, staged: Staged, head: bytes
+        self, file: _Stored, handle: Handle, record: Record, staged: Staged, head: bytes
     ) -> Made:
         meta = part10.parse_meta(head, complete=True)
         syntax = record.received.transfer_syntax_uid
@@ -135,21 +137,53 @@ class Shrinker:
         )
         return Made(staged, location, frames, None)
 
-    def _open(self, handle: Handle) -> Blob:
+    def _open(self, handle: Handle) -> _Stored:
+        size = handle.location.size_bytes
         if handle.damage:
             raise _damaged(handle)
-        file = self._blobs.open(handle.location.key, size=handle.location.size_bytes, anew=True)
-        if file.size != handle.location.size_bytes:
+        try:
+            file = self._blobs.open(handle.location.key, size=size, anew=True)
+        except (NotHeld, Unavailable) as error:
+            unread(handle, error)
+        if file.size != size:
             file.close()
             raise _damaged(handle)
-        return file
+        return _Stored(file, handle)
+
+
+class _Stored:
+    """A stored file, open; Damaged is raised for what is wrong with it."""
+
+    def __init__(self, blob: Blob, handle: Handle) -> None:
+        self._blob = blob
+        self._handle = handle
+
+    def close(self) -> None:
+        """Give it back."""
+        self._blob.close()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """At most these bytes. Raises Damaged, or Unavailable for what passes."""
+        try:
+            return self._blob.read(offset, length)
+        except (NotHeld, Unavailable) as error:
+            unread(self._handle, error)
+
+
+def unread(handle: Handle, error: Exception) -> NoReturn:
+    """A stored file could not be read: raises Damaged, or `error` when that passes."""
+    if not isinstance(error, ArchiveError):
+        raise _damaged(handle, str(error)) from error
+    if is_passing(error):
+        raise error
+    raise _damaged(handle, f"{error.message} {error.detail}") from error
 
 
 class _Smaller:
     """One instance on its way to being smaller."""
 
     def __init__(
-        self, blobs: Blobs, pool: Workers, frame: Frame, file: Blob, handle: Handle, syntax: str
+        self, blobs: Blobs, pool: Workers, frame: Frame, file: _Stored, handle: Handle, syntax: str
     ) -> None:
         self._blobs = blobs
         self._pool = pool
@@ -228,10 +262,12 @@ class _Smaller:
     ) -> int:
         """All up to the last frame; returns where the data set begins."""
         location = self._handle.location
-        meta = part10.parse_meta(
-            await asyncio.to_thread(self._file.read, 0, location.data_set_offset + _PIXEL_ELEMENT),
-            complete=True,
-        )
+        size = location.data_set_offset + _PIXEL_ELEMENT
+        head = await asyncio.to_thread(self._file.read, 0, size)
+        try:
+            meta = part10.parse_meta(head, complete=True)
+        except (Malformed, NeedMore) as error:
+            unread(self._handle, error)
         try:
             private = record.to_bytes()
         except Unintelligible as error:
@@ -325,7 +361,7 @@ class Source:
     frame_at: FrameAt
 
     @classmethod
-    def of(cls, file: Blob | Staged, location: Location, frames: bytes) -> Source:
+    def of(cls, file: _Stored | Staged, location: Location, frames: bytes) -> Source:
         """An open file. Blocks."""
         table = FrameTable.from_bytes(frames)
         begin = location.data_set_offset
@@ -362,7 +398,7 @@ async def received_data_set(
     try:
         shape = transcode.shape_of(read_data_set(header, explicit_vr=True, little_endian=True))
         before = record.header_from(header)
-    except (Malformed, PixelError, Unintelligible) as error:
+    except (Malformed, NeedMore, PixelError, Unintelligible) as error:
         raise _damaged(handle) from error
     digest = hashlib.sha256(before)
     yield before
@@ -403,8 +439,8 @@ async def as_received(
         yield piece
 
 
-def _damaged(handle: Handle) -> ArchiveError:
+def _damaged(handle: Handle, detail: str = "") -> ArchiveError:
     return Damaged(
         "the stored file of this instance is damaged; send the instance again, or restore the file",
-        detail=handle.location.key,
+        detail=f"{handle.location.key} {detail}".rstrip(),
     )
