@@ -116,7 +116,8 @@ class Record:
 def as_it_came(handle: Handle, header: Buffer, record: Record | None) -> tuple[Handle, Buffer]:
     """The handle and the header of an instance that is stored smaller, as they were.
 
-    Of the location only the transfer syntax and the header's length. Raises Unintelligible.
+    Of the location only the transfer syntax and the header's length. Raises Unintelligible,
+    Malformed or NeedMore when the record or the header is damaged.
     """
     if record is None:
         return handle, header

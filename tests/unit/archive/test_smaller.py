@@ -617,6 +617,19 @@ async def test_a_record_that_rots_is_found_by_a_scrub_and_no_wrong_byte_is_given
         await as_it_came(room, handle, ExplicitVRLittleEndian)
 
 
+async def test_no_bit_of_a_header_that_rots_is_anything_but_damage(room):
+    handle = await shrunk(room, (await stored(room, part10(a_smooth_image()))).sop_instance_uid)
+    damaged = 0
+    for at in range(0, handle.location.header_bytes, 3):
+        rot(path_of(room, handle), handle.location.data_set_offset + at)
+        try:
+            room.retriever.header_as_received(handle)
+        except Damaged:
+            damaged += 1
+        rot(path_of(room, handle), handle.location.data_set_offset + at)
+    assert damaged
+
+
 def test_other_files_have_no_record():
     assert record_in(part10(a_smooth_image())) is None
     assert record_in(b"") is None
