@@ -568,6 +568,20 @@ async def test_a_file_that_came_too_late_does_not_take_back_what_was_replaced(
     assert room.files() == [path_of(room, now)]
 
 
+async def test_what_is_sent_again_while_its_old_file_is_still_there_is_filed(make_archive):
+    room = make_archive(duplicates=Duplicates.REPLACE)
+    first = part10(a_smooth_image())
+    second = another(first)
+    uid = (await stored(room, first)).sop_instance_uid
+    await stored(room, second)
+    await shrunk(room, uid)
+    assert (await stored(room, first)).outcome is Outcome.REPLACED
+    assert (await stored(room, second)).outcome is Outcome.REPLACED
+    handle = await handle_of(room, uid)
+    assert handle.location.digest == hashlib.sha256(data_set_bytes(second)).digest()
+    assert damage_of(room.blobs, handle, Pace(0)) is None
+
+
 # -- the record ------------------------------------------------------------------------------------
 RECEIVED = Received(b"\1" * 32, ExplicitVRLittleEndian, 1234)
 
