@@ -142,7 +142,10 @@ def read_back(blobs: Blobs, key: str, describer: Describer) -> NewInstance:
     except Unintelligible as error:  # a scrub will mark it: what it shows is sound all the same
         log.warning("what was received is lost", extra={"key": key, "detail": error.message})
         record = None
-    return filed if record is None else replace(filed, received=record.received)
+    if record is None:
+        return filed
+    came_at = record.received_at or written_at
+    return replace(filed, received=record.received, received_at=came_at)
 
 
 def _digest(whole: memoryview) -> bytes:

@@ -75,16 +75,19 @@ class Shrinker:
         self._pool = pool
         self._frame = frame
 
-    async def smaller(self, handle: Handle, syntax: str, least_gain: float = 0.0) -> Made:
+    async def smaller(
+        self, handle: Handle, syntax: str, least_gain: float = 0.0, *, received_at: float = 0.0
+    ) -> Made:
         """The instance with its pixels in another transfer syntax.
 
+        received_at: when it came, to be written down with it (seconds since the epoch, UTC).
         Raises LeftAlone, Damaged (the stored file is not what came), Unavailable.
         """
         file = await asyncio.to_thread(self._open, handle)
         with contextlib.closing(file):
             work = _Smaller(self._blobs, self._pool, self._frame, file, handle, syntax)
             try:
-                return await work.run(least_gain)
+                return await work.run(least_gain, received_at)
             except TooLarge as error:
                 raise LeftAlone("too large") from error
             except WorkerLost as error:  # this one shall not be in the way of all others
@@ -193,7 +196,7 @@ class _Smaller:
         self._syntax = syntax
         self._source = hashlib.sha256()  # of what the old file has
 
-    async def run(self, least_gain: float) -> Made:
+    async def run(self, least_gain: float, received_at: float) -> Made:
         location = self._handle.location
         found, table, before, end = await asyncio.to_thread(self._look)
         header = before[: location.header_bytes]
@@ -210,7 +213,8 @@ class _Smaller:
         _check_shape(planned.shape)
         new_header = planned.head[: _pixel_element_at(planned.head, self._syntax)]
         received = Received(location.digest, location.transfer_syntax_uid, location.size_bytes)
-        record = Record(received, len(before), difference(before, new_header), end)
+        differs = difference(before, new_header)
+        record = Record(received, len(before), differs, end, received_at)
         staged = self._blobs.stage()
         try:
             offset = await self._write(staged, planned, table, record, least_gain)

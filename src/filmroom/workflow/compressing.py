@@ -213,8 +213,12 @@ class _Work:
         if not await self._rest(before):
             return
         try:
-            syntax = rule.transfer_syntax_uid
-            made = await self._shrinker.smaller(handle, syntax, rule.least_gain)
+            made = await self._shrinker.smaller(
+                handle,
+                rule.transfer_syntax_uid,
+                rule.least_gain,
+                received_at=candidate.received_at,
+            )
         except LeftAlone as error:
             reason = str(error)
             await asyncio.to_thread(self._index.smaller.leave_alone, handle, reason)

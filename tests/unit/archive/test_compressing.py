@@ -13,6 +13,7 @@ from filmroom.archive.access import SYSTEM
 from filmroom.archive.errors import Unavailable
 from filmroom.archive.jobs import State
 from filmroom.archive.records import Origin
+from filmroom.archive.reindex import reindex
 from filmroom.archive.shrinking import COMPRESS, Hours, Rule, Terms, compress_job
 from filmroom.blobs.filesystem import LocalFile
 from filmroom.workflow import compressing
@@ -245,6 +246,19 @@ async def test_a_job_that_waits_for_its_rate_ends_when_it_is_over(room, monkeypa
     again = Task(task.job, dict(task.progress))
     await compressor(room, RULE)(again)
     assert await is_smaller(room, uid), "it was not passed over"
+
+
+async def test_an_index_made_anew_knows_when_it_came(room):
+    room.clock.time += 123.5
+    came_at = room.clock.time
+    uid = await stored(room)
+    [old] = room.files()
+    room.clock.time += 5 * DAY
+    assert (await worked(room, compressor(room, RULE)))["done"] == 1
+    old.unlink()
+    reindex(room.index, room.blobs)
+    [candidate] = room.index.smaller.candidates(0, 10)
+    assert (candidate.handle.sop_instance_uid, candidate.received_at) == (uid, came_at)
 
 
 async def test_by_hand_a_study_is_done_whatever_the_rules_and_undone_for_good(room):
