@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -213,16 +214,32 @@ class Committer:
     def _seal(self, jobs: Sequence[Job]) -> list[ArchiveError | None]:
         pairs = [(job.staged, job.instance.location.key) for job in jobs]
         answers: list[ArchiveError | None] = []
-        for (staged, key), result in zip(pairs, self._blobs.seal(pairs), strict=True):
-            if isinstance(result, FileExistsError) and not self._index.known_keys([key]):
-                # A crash came between bytes and rows: that file was acknowledged to nobody.
-                self._blobs.remove(key)
-                result = self._blobs.seal([(staged, key)])[0]
+        for job, result in zip(jobs, self._blobs.seal(pairs), strict=True):
+            if isinstance(result, FileExistsError):
+                result = self._seal_again(job, result)
             if result is None or isinstance(result, ArchiveError):
                 answers.append(result)
             else:
                 answers.append(Conflict("a file of that name is held", detail=str(result)))
         return answers
+
+    def _seal_again(self, job: Job, taken: FileExistsError) -> Exception | None:
+        """The key is taken: by nobody who needs it, by a file that is to go, or for good."""
+        key = job.instance.location.key
+        if not self._index.known_keys([key]):
+            # A crash came between bytes and rows: that file was acknowledged to nobody.
+            self._blobs.remove(key)
+        elif self._index.smaller.spares_among([key]):
+            self._set_variant(job, secrets.token_hex(4))
+        else:
+            return taken
+        return self._blobs.seal([(job.staged, job.instance.location.key)])[0]
+
+    def _set_variant(self, job: Job, variant: str) -> None:
+        """Give it a key of its own, beside that of other bytes under this UID."""
+        new = job.instance
+        key = self._blobs.key_for(new.received_at, new.study.uid, new.series.uid, job.uid, variant)
+        job.instance = replace(new, location=replace(new.location, key=key))
 
     def _add_rows(self, jobs: list[Job]) -> None:
         try:
@@ -319,15 +336,7 @@ class Committer:
 
     def _replace(self, job: Job) -> None:
         """File the new bytes beside the old; those are put away once nobody points at them."""
-        location = job.instance.location
-        key = self._blobs.key_for(
-            job.instance.received_at,
-            job.instance.study.uid,
-            job.instance.series.uid,
-            job.uid,
-            location.digest.hex()[:8],
-        )
-        job.instance = replace(job.instance, location=replace(location, key=key))
+        self._set_variant(job, job.instance.location.digest.hex()[:8])
         failure = self._seal([job])[0]
         if failure is not None:
             job.answer = failure

@@ -18,9 +18,9 @@ from filmroom.archive.errors import Unavailable
 from filmroom.archive.kept import Kept
 from filmroom.archive.received import SHORTEST_META, Record
 from filmroom.archive.records import Handle
+from filmroom.archive.restored import as_received
 from filmroom.archive.retrieve import OpenFile, Retriever
 from filmroom.archive.rewriting import rewritten
-from filmroom.archive.smaller import as_received
 from filmroom.archive.stores import Staged
 from filmroom.dicom.elements import read_data_set
 from filmroom.dicom.errors import Malformed

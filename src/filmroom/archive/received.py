@@ -32,7 +32,7 @@ META_MARGIN = 16  # bytes of the data set, to see where the File Meta Informatio
 SHORTEST_META = 1024  # the data set of a file with a record begins behind this
 
 _MAGIC = b"FRAS1\0"  # filmroom, as sent, first form
-_FORM = struct.Struct("<QIIIIH")  # file, header, end; the latter two deflated; transfer syntax
+_FORM = struct.Struct("<dQIIIIH")  # instant; file, header, end; these deflated; transfer syntax
 _CHECK_BYTES = 16
 _PIECE = 16 * 1024
 _LIKE = 28 * 1024  # deflate looks back a little less than 32 KiB
@@ -45,19 +45,22 @@ class Record:
     """How a data set was when it came, but for the values of its frames.
 
     header: from its first byte up to the value of the pixel data, as the difference from the
-        header in the file (`header_from`). end: all behind the last frame.
+        header in the file (`header_from`). end: all behind the last frame. received_at: when it
+        came, seconds since the epoch, UTC; 0.0 where that is not known.
     """
 
     received: Received
     header_bytes: int
     difference: bytes
     end: bytes
+    received_at: float = 0.0
 
     def to_bytes(self) -> bytes:
         """As Private Information. Raises Unintelligible when it is too long."""
         syntax = self.received.transfer_syntax_uid.encode("ascii")
         end = _deflated(self.end, b"")
         form = _FORM.pack(
+            self.received_at,
             self.received.size_bytes,
             self.header_bytes,
             len(self.difference),
@@ -83,7 +86,7 @@ class Record:
     @classmethod
     def _from_bytes(cls, stored: bytes) -> Record:
         at = len(_MAGIC)
-        size_bytes, header, difference, end, deflated, syntax = _FORM.unpack_from(stored, at)
+        came, size_bytes, header, difference, end, deflated, syntax = _FORM.unpack_from(stored, at)
         at += _FORM.size
         stop = at + 32 + syntax + difference + deflated
         check = stored[stop : stop + _CHECK_BYTES]
@@ -95,7 +98,7 @@ class Record:
         uid, at = stored[at : at + syntax].decode("ascii"), at + syntax
         behind = _inflated(stored[at + difference : stop], b"", end)
         received = Received(digest, TRANSFER_SYNTAXES[uid].uid, size_bytes)
-        return cls(received, header, stored[at : at + difference], behind)
+        return cls(received, header, stored[at : at + difference], behind, came)
 
     def header_from(self, like: bytes) -> bytes:
         """The header as it came, given the one in the file. Raises Unintelligible."""
@@ -116,7 +119,8 @@ class Record:
 def as_it_came(handle: Handle, header: Buffer, record: Record | None) -> tuple[Handle, Buffer]:
     """The handle and the header of an instance that is stored smaller, as they were.
 
-    Of the location only the transfer syntax and the header's length. Raises Unintelligible.
+    Of the location only the transfer syntax and the header's length. Raises Unintelligible,
+    Malformed or NeedMore when the record or the header is damaged.
     """
     if record is None:
         return handle, header

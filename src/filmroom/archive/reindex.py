@@ -74,16 +74,20 @@ def adopt(
     """
     report = Report()
     describer = Describer()
+    to_go: set[str] = set()  # keys of files that were to go, whatever points at them meanwhile
 
-    def held_already(instances: Iterable[NewInstance]) -> None:
-        for instance in instances:
+    def add(batch: list[NewInstance]) -> None:
+        to_go.update(index.smaller.spares_among([each.location.key for each in batch]))
+        for instance in _add(index, batch, report):
             if _fills_a_gap(index, blobs, instance):
                 index.replace(instance)
                 report.added += 1
                 continue
             is_settled = replacing and _settled_between_forms(index, instance)
-            if replacing and not is_settled and _is_variant(instance.location.key):
-                index.replace(instance)
+            if replacing and not is_settled and _is_replacement(index, instance.location.key):
+                replaced = index.replace(instance)
+                if replaced in to_go:
+                    index.smaller.intend(replaced, SPARED_SECONDS)
             if removing and _is_spare(index, blobs, instance):
                 blobs.remove(instance.location.key)
                 report.removed += 1
@@ -99,10 +103,10 @@ def adopt(
             report.unreadable += 1
             log.warning("not indexed", extra={"key": key, "detail": error.message})
         if len(batch) >= BATCH:
-            held_already(_add(index, batch, report))
+            add(batch)
             batch.clear()
             progress(report)
-    held_already(_add(index, batch, report))
+    add(batch)
     progress(report)
     return report
 
@@ -138,7 +142,10 @@ def read_back(blobs: Blobs, key: str, describer: Describer) -> NewInstance:
     except Unintelligible as error:  # a scrub will mark it: what it shows is sound all the same
         log.warning("what was received is lost", extra={"key": key, "detail": error.message})
         record = None
-    return filed if record is None else replace(filed, received=record.received)
+    if record is None:
+        return filed
+    came_at = record.received_at or written_at
+    return replace(filed, received=record.received, received_at=came_at)
 
 
 def _digest(whole: memoryview) -> bytes:
@@ -214,9 +221,12 @@ def _settled_between_forms(index: Index, instance: NewInstance) -> bool:
     return True
 
 
-def _is_variant(key: str) -> bool:
-    """Whether this key was made for other bytes under a UID that was held (Blobs.key_for)."""
-    return "-" in key
+def _is_replacement(index: Index, key: str) -> bool:
+    """Whether this key was made for other bytes under a UID that was held (Blobs.key_for).
+
+    Not that of a file that is to go: one that a swap has given up, or left behind.
+    """
+    return "-" in key and not index.smaller.spares_among([key])
 
 
 def _by_arrival(blobs: Blobs) -> Iterator[str]:

@@ -283,8 +283,8 @@ class Retriever:
         header = self.header(handle)
         try:
             return as_it_came(handle, header, self.record(handle))
-        except Unintelligible as error:
-            raise self._suspicious(handle, Unavailable(error.message)) from error
+        except (Unintelligible, Malformed, NeedMore) as error:
+            raise self._suspicious(handle, Unavailable(str(error))) from error
 
     def mapped(self, handle: Handle) -> memoryview:
         """The stored data set as a view of its file, nothing of it read yet.

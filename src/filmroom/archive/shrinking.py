@@ -6,7 +6,7 @@ while: readers of the old one are not disturbed, and whatever a crash leaves is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from datetime import time as day_time
@@ -69,6 +69,15 @@ class Candidate:
     modality: str
     received_at: float  # seconds since the epoch, UTC
     left_alone: str = ""  # why it was left alone before
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """A file whose time is up, and the one that its instance points at instead."""
+
+    key: str
+    held_key: str
+    held_bytes: int  # its size
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +187,20 @@ class Smaller(Protocol):
         """Do not try this one again, as long as it is what it is."""
         ...
 
-    def claim_spares(self) -> list[str]:
-        """Keys of files whose time is up and that no instance points at; remove them now."""
+    def claim_spares(self) -> list[Spare]:
+        """Files whose time is up and in whose place others are; remove them now.
+
+        Not those whose instance has no row, or one that is marked as damaged: they may be the
+        last sound copy. They are looked at again later.
+        """
         ...
 
     def forget_spare(self, key: str) -> None:
         """It is removed."""
+        ...
+
+    def spares_among(self, keys: Sequence[str]) -> set[str]:
+        """Which of these are keys of files that are to go."""
         ...
 
     def savings(self) -> Savings:

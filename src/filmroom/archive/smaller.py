@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import NoReturn
 
-from filmroom.archive.errors import ArchiveError, Damaged, Unavailable, Unintelligible
+from filmroom.archive.errors import ArchiveError, Damaged, NotHeld, Unavailable, Unintelligible
 from filmroom.archive.examine import examine
 from filmroom.archive.received import CREATOR_UID as CREATOR_UID
 from filmroom.archive.received import (
@@ -26,11 +24,11 @@ from filmroom.archive.received import (
     record_in,
 )
 from filmroom.archive.records import Handle, Location, Received
-from filmroom.archive.retrieve import Retriever
+from filmroom.archive.restored import Frame, Source, damaged, received_data_set
 from filmroom.archive.shrinking import UNCOMPRESSED
+from filmroom.archive.soundness import is_passing
 from filmroom.archive.stores import Blob, Blobs, Staged
 from filmroom.dicom import part10
-from filmroom.dicom.elements import read_data_set
 from filmroom.dicom.errors import Malformed, NeedMore
 from filmroom.dicom.frames import FrameTable
 from filmroom.dicom.scan import Scan, scan
@@ -43,12 +41,7 @@ from filmroom.pixel.workers import Workers
 PIXEL_DATA = 0x7FE00010
 PIECE_BYTES = 1 << 20
 HEAD_BYTES = 64 * 1024
-AHEAD = 4  # frames on their way to somebody who waits for all of them
 _PIXEL_ELEMENT = 16
-_SEQUENCE_END = 8
-
-FrameAt = Callable[[int], Awaitable[bytes]]  # a frame as it is coded in the file, 0-based
-Frame = Callable[[bytes, str, str, ImageShape], bytes]  # transcode_frame, or a lowlier one
 
 
 class LeftAlone(Exception):
@@ -74,10 +67,17 @@ class Shrinker:
         self._frame = frame
 
     async def smaller(
-        self, handle: Handle, syntax: str, least_gain: float = 0.0, *, tries: int = 2
+        self,
+        handle: Handle,
+        syntax: str,
+        least_gain: float = 0.0,
+        *,
+        received_at: float = 0.0,
+        tries: int = 2,
     ) -> Made:
         """The instance with its pixels in another transfer syntax.
 
+        received_at: when it came, to be written down with it (seconds since the epoch, UTC).
         tries: how many workers may die over it before it is left alone.
         Raises LeftAlone, Damaged (the stored file is not what came), Unavailable.
         """
@@ -85,14 +85,16 @@ class Shrinker:
         with contextlib.closing(file):
             work = _Smaller(self._blobs, self._pool, self._frame, file, handle, syntax)
             try:
-                return await work.run(least_gain)
+                return await work.run(least_gain, received_at)
             except TooLarge as error:
                 raise LeftAlone("too large") from error
             except (Busy, NoWorker) as error:  # which says nothing against this one
                 raise Unavailable("the pixel workers are busy", detail=str(error)) from error
             except WorkerLost as error:  # once may be for others' want of memory
                 if tries > 1:
-                    return await self.smaller(handle, syntax, least_gain, tries=tries - 1)
+                    return await self.smaller(
+                        handle, syntax, least_gain, received_at=received_at, tries=tries - 1
+                    )
                 raise LeftAlone("the pixel worker gave up") from error
             except PixelError as error:
                 raise LeftAlone("pixels that cannot be coded so") from error
@@ -105,7 +107,7 @@ class Shrinker:
             try:
                 record = record_in(head)
             except Unintelligible as error:
-                raise _damaged(handle) from error
+                raise damaged(handle) from error
             if record is None:
                 raise LeftAlone("it is as it came")
             staged = self._blobs.stage()
@@ -116,11 +118,11 @@ class Shrinker:
                 if isinstance(error, Busy | WorkerLost):
                     raise Unavailable("the pixel workers are busy", detail=str(error)) from error
                 if isinstance(error, PixelError):
-                    raise _damaged(handle) from error
+                    raise damaged(handle) from error
                 raise
 
     async def _grow(
-        self, file: Blob, handle: Handle, record: Record, staged: Staged, head: bytes
+        self, file: _Stored, handle: Handle, record: Record, staged: Staged, head: bytes
     ) -> Made:
         meta = part10.parse_meta(head, complete=True)
         syntax = record.received.transfer_syntax_uid
@@ -140,21 +142,53 @@ class Shrinker:
         )
         return Made(staged, location, frames, None)
 
-    def _open(self, handle: Handle) -> Blob:
+    def _open(self, handle: Handle) -> _Stored:
+        size = handle.location.size_bytes
         if handle.damage:
-            raise _damaged(handle)
-        file = self._blobs.open(handle.location.key, size=handle.location.size_bytes, anew=True)
-        if file.size != handle.location.size_bytes:
+            raise damaged(handle)
+        try:
+            file = self._blobs.open(handle.location.key, size=size, anew=True)
+        except (NotHeld, Unavailable) as error:
+            unread(handle, error)
+        if file.size != size:
             file.close()
-            raise _damaged(handle)
-        return file
+            raise damaged(handle)
+        return _Stored(file, handle)
+
+
+class _Stored:
+    """A stored file, open; Damaged is raised for what is wrong with it."""
+
+    def __init__(self, blob: Blob, handle: Handle) -> None:
+        self._blob = blob
+        self._handle = handle
+
+    def close(self) -> None:
+        """Give it back."""
+        self._blob.close()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """At most these bytes. Raises Damaged, or Unavailable for what passes."""
+        try:
+            return self._blob.read(offset, length)
+        except (NotHeld, Unavailable) as error:
+            unread(self._handle, error)
+
+
+def unread(handle: Handle, error: Exception) -> NoReturn:
+    """A stored file could not be read: raises Damaged, or `error` when that passes."""
+    if not isinstance(error, ArchiveError):
+        raise damaged(handle, str(error)) from error
+    if is_passing(error):
+        raise error
+    raise damaged(handle, f"{error.message} {error.detail}") from error
 
 
 class _Smaller:
     """One instance on its way to being smaller."""
 
     def __init__(
-        self, blobs: Blobs, pool: Workers, frame: Frame, file: Blob, handle: Handle, syntax: str
+        self, blobs: Blobs, pool: Workers, frame: Frame, file: _Stored, handle: Handle, syntax: str
     ) -> None:
         self._blobs = blobs
         self._pool = pool
@@ -164,7 +198,7 @@ class _Smaller:
         self._syntax = syntax
         self._source = hashlib.sha256()  # of what the old file has
 
-    async def run(self, least_gain: float) -> Made:
+    async def run(self, least_gain: float, received_at: float) -> Made:
         location = self._handle.location
         found, table, before, end = await asyncio.to_thread(self._look)
         header = before[: location.header_bytes]
@@ -181,7 +215,8 @@ class _Smaller:
         _check_shape(planned.shape)
         new_header = planned.head[: _pixel_element_at(planned.head, self._syntax)]
         received = Received(location.digest, location.transfer_syntax_uid, location.size_bytes)
-        record = Record(received, len(before), difference(before, new_header), end)
+        differs = difference(before, new_header)
+        record = Record(received, len(before), differs, end, received_at)
         staged = self._blobs.stage()
         try:
             offset = await self._write(staged, planned, table, record, least_gain)
@@ -233,10 +268,12 @@ class _Smaller:
     ) -> int:
         """All up to the last frame; returns where the data set begins."""
         location = self._handle.location
-        meta = part10.parse_meta(
-            await asyncio.to_thread(self._file.read, 0, location.data_set_offset + _PIXEL_ELEMENT),
-            complete=True,
-        )
+        size = location.data_set_offset + _PIXEL_ELEMENT
+        head = await asyncio.to_thread(self._file.read, 0, size)
+        try:
+            meta = part10.parse_meta(head, complete=True)
+        except (Malformed, NeedMore) as error:
+            unread(self._handle, error)
         try:
             private = record.to_bytes()
         except Unintelligible as error:
@@ -274,7 +311,7 @@ class _Smaller:
         """Make what was received again from the new file; LeftAlone unless it is the same."""
         handle = self._handle
         if self._source.digest() != handle.location.digest:
-            raise _damaged(handle)
+            raise damaged(handle)
         there = record_in(staged.read(0, made.location.data_set_offset + _PIXEL_ELEMENT))
         if there is None:
             raise LeftAlone(_NOT_THE_SAME)
@@ -320,96 +357,7 @@ def _located(
     return Location("", staged.size, offset, found.header_bytes, digest, syntax), frames
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What the data set that came is made of again, beside its record."""
-
-    header: bytes
-    transfer_syntax_uid: str
-    frames: int
-    frame_at: FrameAt
-
-    @classmethod
-    def of(cls, file: Blob | Staged, location: Location, frames: bytes) -> Source:
-        """An open file. Blocks."""
-        table = FrameTable.from_bytes(frames)
-        begin = location.data_set_offset
-
-        async def frame_at(index: int) -> bytes:
-            at, length = table.span(index)
-            return table.joined(index, await asyncio.to_thread(file.read, begin + at, length))
-
-        header = file.read(begin, location.header_bytes)
-        return cls(header, location.transfer_syntax_uid, table.frames, frame_at)
-
-
 def _trailer(end: bytes, found: Scan, table: FrameTable) -> bytes:
     """The elements behind the pixel data, of all that follows the last frame."""
     padding = (found.pixel_length or 0) - table.frames * table.frame_bits // 8
     return end[padding:] if any(end[padding:]) else b""
-
-
-async def received_data_set(
-    pool: Workers,
-    handle: Handle,
-    record: Record,
-    source: Source,
-    frame: Frame = transcode.transcode_frame,
-    *,
-    ahead: int = AHEAD,
-) -> AsyncIterator[bytes]:
-    """The data set that was received, in pieces, made from the file with this record.
-
-    ahead: frames being decoded at once. Raises Damaged at the end when the whole is not what was
-    received, and PixelError.
-    """
-    header, syntax = source.header, source.transfer_syntax_uid
-    try:
-        shape = transcode.shape_of(read_data_set(header, explicit_vr=True, little_endian=True))
-        before = record.header_from(header)
-    except (Malformed, PixelError, Unintelligible) as error:
-        raise _damaged(handle) from error
-    digest = hashlib.sha256(before)
-    yield before
-    coming: deque[asyncio.Task[bytes]] = deque()
-
-    async def native(index: int) -> bytes:
-        coded = await source.frame_at(index)
-        return await pool.run(frame, coded, syntax, EXPLICIT_VR_LE, shape)
-
-    try:
-        for index in range(source.frames + ahead):
-            if index < source.frames:
-                coming.append(asyncio.ensure_future(native(index)))
-            if index >= ahead - 1 and coming:
-                piece = await coming.popleft()
-                digest.update(piece)
-                yield piece
-    finally:
-        for task in coming:
-            task.cancel()
-    digest.update(record.end)
-    if digest.digest() != record.received.digest:
-        raise _damaged(handle)
-    if record.end:
-        yield record.end
-
-
-async def as_received(
-    retriever: Retriever, pool: Workers, handle: Handle, record: Record
-) -> AsyncIterator[bytes]:
-    """The data set of `handle` as it came, in pieces, for somebody who asks for it."""
-    table = retriever.frame_table(handle)
-    assert table is not None
-    header = bytes(await asyncio.to_thread(retriever.header, handle))
-    syntax = handle.location.transfer_syntax_uid
-    source = Source(header, syntax, table.frames, partial(retriever.read_frame, handle))
-    async for piece in received_data_set(pool, handle, record, source):
-        yield piece
-
-
-def _damaged(handle: Handle) -> ArchiveError:
-    return Damaged(
-        "the stored file of this instance is damaged; send the instance again, or restore the file",
-        detail=handle.location.key,
-    )

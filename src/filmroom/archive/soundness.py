@@ -56,12 +56,16 @@ class Pace:
 
     def spend(self, size_bytes: int) -> None:
         """These were read: wait until they may have been."""
+        if (seconds := self.pause(size_bytes)) > 0:
+            self._sleep(seconds)
+
+    def pause(self, size_bytes: int) -> float:
+        """The same for who waits otherwise: for so many seconds."""
         if not self._rate:
-            return
+            return 0.0
         now = self._now()
         self._free_at = max(self._free_at, now) + size_bytes / self._rate
-        if self._free_at > now:
-            self._sleep(self._free_at - now)
+        return self._free_at - now
 
 
 def is_passing(error: ArchiveError) -> bool:

@@ -26,7 +26,7 @@ from filmroom.dicom.models import Level
 from filmroom.dicom.tags import INDEXED
 from filmroom.index import packing, values
 from filmroom.index.engine import Engine, Row, Then, Transaction, TryAgain, ignore
-from filmroom.index.smaller import received_row
+from filmroom.index.smaller import later_read_back
 from filmroom.index.where import MATCHED_SEQUENCES, column_name
 
 PatientKey = tuple[str, str]  # identity and issuer
@@ -239,9 +239,7 @@ class Adding:
         rows = [instance_row(new, self.learnt.series[new.series.uid].series) for new in fresh]
         rows.sort(key=lambda row: str(row["sop_instance_uid"]))
         self._tx.later(self._sql["add_instance"], rows, _all_of(rows))
-        received = [received_row(new) for new in fresh if new.received is not None]
-        if received:  # only what is read back from files
-            self._tx.later(self._sql["put_received"], received)
+        later_read_back(self._tx, self._sql, fresh)
 
     def _side_values(self, level: Level, owners: Iterable[tuple[int, Entity]]) -> None:
         others: list[Parameters] = []

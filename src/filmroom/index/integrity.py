@@ -86,6 +86,7 @@ class SqlIntegrity:
             lost = [row[0] for row in tx.rows(self._sql["marks_to_drop"])]
             tx.rows(self._sql["drop_sound_marks"])
             tx.rows(self._sql["restore_digests"])
+            tx.rows(self._sql["restore_stored_digests"])
             return lost
 
         found: list[str] = self._transact(run)

@@ -150,7 +150,7 @@ class SqlIndex:
             tx.rows(self._sql["count_series"], {**growth, "id": series})
             tx.rows(self._sql["replace_instance"], row)
             tx.rows(self._sql["unmark_damaged"], {"uid": uid})
-            put_received(tx, self._sql, uid, instance.received, instance.location.size_bytes)
+            put_received(tx, self._sql, uid, instance.received, instance.location)
             tx.rows(self._sql["drop_metadata"], {"series": series})
             tx.rows(self._sql["mark_metadata"], {"series": series, "has_metadata": 0})
             sop_class = {"study": study, "sop_class_uid": row["sop_class_uid"]}

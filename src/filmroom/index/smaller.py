@@ -9,11 +9,12 @@ from typing import Any
 
 from filmroom.archive.news import News
 from filmroom.archive.records import Handle, Location, NewInstance, Received
-from filmroom.archive.shrinking import Candidate, Savings
+from filmroom.archive.shrinking import Candidate, Savings, Spare
 from filmroom.index import packing
 from filmroom.index.engine import Engine, Row, Transaction
 
 CLAIMED_AT_ONCE = 100
+LATER_SECONDS = 3600.0  # until it is asked again whether a file may go that may be the last
 UIDS_IN_KEY = re.compile(r"[0-9][0-9.]*[0-9]|[0-9]")
 _COLUMNS = "tttttttttbttttt"
 
@@ -85,7 +86,7 @@ class SqlSmaller:
             growth = location.size_bytes - size_bytes
             tx.rows(self._sql["study_shrinks"], {"id": study, "growth": growth})
             tx.rows(self._sql["series_shrinks"], {"id": series, "growth": growth})
-            put_received(tx, self._sql, uid, received, location.size_bytes)
+            put_received(tx, self._sql, uid, received, location)
             spare = {"key": old.location.key, "seconds": float(seconds)}
             tx.rows(self._sql["put_spare"], spare)
             tx.notify(News.REPLACED, uid)
@@ -101,19 +102,32 @@ class SqlSmaller:
         self._transact(lambda tx: tx.rows(self._sql["put_left_alone"], row))
 
     # -- files that are not wanted any more -------------------------------------------------------
-    def claim_spares(self) -> list[str]:
-        def run(tx: Transaction) -> list[str]:
-            claimed = tx.rows(self._sql["claim_spares"], {"limit": CLAIMED_AT_ONCE})
-            keys = [row[0] for row in claimed]
-            uids = sorted({uid for key in keys for uid in UIDS_IN_KEY.findall(key)})
-            pointed = tx.rows(self._sql["keys_of"], {"uids": self._listed(uids)}) if uids else []
-            in_use = {packing.unpack_key(*row) for row in pointed}
-            for key in in_use.intersection(keys):
-                tx.rows(self._sql["forget_spare"], {"key": key})
-            return [key for key in keys if key not in in_use]
+    def claim_spares(self) -> list[Spare]:
+        while True:
+            claimed, spares = self._transact(self._claim)
+            if spares or not claimed:
+                return list(spares)
 
-        found: list[str] = self._transact(run)
-        return found
+    def _claim(self, tx: Transaction) -> tuple[int, list[Spare]]:
+        """(how many were looked at, those that may go)."""
+        rows = tx.rows(self._sql["claim_spares"], {"limit": CLAIMED_AT_ONCE})
+        if not rows:
+            return 0, []
+        claimed = {row[0]: _uid_of(row[0]) for row in rows}
+        wanted = {"uids": self._listed(sorted(set(claimed.values())))}
+        held: dict[str, tuple[str, int, bool]] = {}
+        for *row, size_bytes, is_damaged in tx.rows(self._sql["held_keys"], wanted):
+            held[row[-1]] = packing.unpack_key(*row), int(size_bytes), bool(is_damaged)
+        spares = []
+        for key, uid in claimed.items():
+            held_key, held_bytes, is_damaged = held.get(uid, ("", 0, True))
+            if held_key == key:
+                tx.rows(self._sql["forget_spare"], {"key": key})
+            elif is_damaged:
+                tx.rows(self._sql["put_spare"], {"key": key, "seconds": LATER_SECONDS})
+            else:
+                spares.append(Spare(key, held_key, held_bytes))
+        return len(claimed), spares
 
     def forget_spare(self, key: str) -> None:
         self._transact(lambda tx: tx.rows(self._sql["forget_spare"], {"key": key}))
@@ -142,24 +156,42 @@ def put_received(
     statements: Mapping[str, str],
     uid: str,
     received: Received | None,
-    stored_bytes: int,
+    location: Location,
 ) -> None:
-    """What an instance came as, or that it is as it came."""
+    """What an instance came as, or that it is as it came. Its file is not to go."""
+    tx.rows(statements["forget_spare"], {"key": location.key})
     tx.rows(statements["forget_left_alone"], {"uid": uid})
     if received is None:
         tx.rows(statements["forget_received"], {"uid": uid})
     else:
-        tx.rows(statements["put_received"], _row(uid, received, stored_bytes))
+        tx.rows(statements["put_received"], _row(uid, received, location))
 
 
-def received_row(new: NewInstance) -> dict[str, Any]:
-    """The parameters of put_received."""
-    assert new.received is not None
-    return _row(new.instance.uid, new.received, new.location.size_bytes)
+def later_read_back(
+    tx: Transaction, statements: Mapping[str, str], fresh: Sequence[NewInstance]
+) -> None:
+    """The same of new instances, as far as they are read back from files; others have none."""
+    keys = sorted(new.location.key for new in fresh if new.origin.kind == "reindex")
+    if keys:
+        tx.later(statements["forget_spare"], [{"key": key} for key in keys])
+    received = [
+        _row(new.instance.uid, new.received, new.location)
+        for new in fresh
+        if new.received is not None
+    ]
+    if received:
+        tx.later(statements["put_received"], received)
 
 
-def _row(uid: str, received: Received, stored_bytes: int) -> dict[str, Any]:
-    return {**asdict(received), "uid": uid, "stored_bytes": stored_bytes}
+def _row(uid: str, received: Received, location: Location) -> dict[str, Any]:
+    stored = {"stored_bytes": location.size_bytes, "stored_digest": location.digest}
+    return {**asdict(received), **stored, "uid": uid}
+
+
+def _uid_of(key: str) -> str:
+    """The SOP Instance UID that a key names."""
+    found = UIDS_IN_KEY.match(key.rsplit("/", 1)[-1])
+    return found[0] if found else ""
 
 
 def _candidate(row: Row) -> Candidate:

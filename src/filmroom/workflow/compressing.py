@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Iterable
 
 from filmroom import observe
-from filmroom.archive.errors import Damaged, NotHeld
+from filmroom.archive.errors import Damaged, NotHeld, Unavailable
 from filmroom.archive.jobs import State
 from filmroom.archive.records import Handle
 from filmroom.archive.retrieve import Retriever
@@ -27,11 +27,12 @@ from filmroom.archive.shrinking import (
     Terms,
     compress_job,
 )
-from filmroom.archive.smaller import LeftAlone, Made, Shrinker
+from filmroom.archive.smaller import LeftAlone, Made, Shrinker, unread
 from filmroom.archive.soundness import Pace
 from filmroom.archive.stores import Blobs, Clock, Index
 from filmroom.archive.swapping import Swapper
 from filmroom.dicom import part10
+from filmroom.dicom.errors import Malformed, NeedMore
 from filmroom.pixel.calling import Limits
 from filmroom.pixel.lowly import transcode_lowly
 from filmroom.pixel.pool import Pool
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 BLOCK = 100  # instances asked for at once
 SAVE_SECONDS = 2.0  # of looking that are done again after a kill, at most
 LOOK_SECONDS = 5.0  # between two looks whether rules have something to do
+REST_SECONDS = 0.5  # at once, before it is looked whether the job is over
 TIDY_SECONDS = 30.0  # between two looks for files whose time is up
 PATIENT = Limits(cpu_seconds=600, wall_seconds=3600.0)  # who lets others go first takes long
 MOST_ACTIVE = 1000  # jobs looked through for one that follows the rules
@@ -144,6 +146,8 @@ class _Work:
                     return
                 group = block[at : at + at_once]
                 await _all(self._by_rule(rule, candidate) for candidate in group)
+                if self._task.is_over:  # perhaps before all of these were done
+                    return
                 if time.monotonic() >= self._note_at or group[-1] is block[-1]:
                     self._note_at = time.monotonic() + SAVE_SECONDS
                     last = group[-1].id
@@ -153,20 +157,31 @@ class _Work:
         self._task.progress["looked_at"] += 1
         if not rule.wants(candidate) or not rule.is_old_enough(candidate, self._whole.now()):
             return
-        if rule.sources and await asyncio.to_thread(self._source, candidate) not in rule.sources:
+        if rule.sources and not await self._is_from(rule.sources, candidate):
             return
         await self._smaller(rule, candidate)
 
+    async def _is_from(self, sources: tuple[str, ...], candidate: Candidate) -> bool:
+        try:
+            return await asyncio.to_thread(self._source, candidate) in sources
+        except Damaged as error:
+            if await asyncio.to_thread(self._current, candidate) is not None:
+                self._whole.retriever.suspect(candidate.handle, f"{error.message} {error.detail}")
+            return False
+
     def _source(self, candidate: Candidate) -> str:
-        """The AE title it came from; "" where that is not known."""
+        """The AE title it came from; "" where that is not known.
+
+        Raises Damaged, Unavailable.
+        """
         location = candidate.handle.location
         size = location.data_set_offset + 16
         try:
             blobs = self._whole.blobs
             head = blobs.read(location.key, 0, size, size=location.size_bytes)
-        except NotHeld:
-            return ""
-        return part10.parse_meta(head, complete=True).source_ae_title
+            return part10.parse_meta(head, complete=True).source_ae_title
+        except (NotHeld, Unavailable, Malformed, NeedMore) as error:
+            unread(candidate.handle, error)
 
     async def study(self, study: str, *, undo: bool) -> None:
         """All of one study. Hopeless when there is none."""
@@ -195,10 +210,15 @@ class _Work:
         if handle is None or not handle.frames:
             return
         before = handle.location.size_bytes
-        await asyncio.to_thread(self._pace.spend, before)
+        if not await self._rest(before):
+            return
         try:
-            syntax = rule.transfer_syntax_uid
-            made = await self._shrinker.smaller(handle, syntax, rule.least_gain)
+            made = await self._shrinker.smaller(
+                handle,
+                rule.transfer_syntax_uid,
+                rule.least_gain,
+                received_at=candidate.received_at,
+            )
         except LeftAlone as error:
             reason = str(error)
             await asyncio.to_thread(self._index.smaller.leave_alone, handle, reason)
@@ -206,7 +226,7 @@ class _Work:
             left[reason] = left.get(reason, 0) + 1
             observe.COMPRESS_LEFT_ALONE.labels(reason).inc()
             return
-        except (Damaged, NotHeld) as error:
+        except Damaged as error:
             self._whole.retriever.suspect(handle, f"{error.message} {error.detail}")
             return
         after = made.location.size_bytes
@@ -226,7 +246,7 @@ class _Work:
             made = await self._shrinker.as_received(handle)
         except LeftAlone:
             return
-        except (Damaged, NotHeld) as error:
+        except Damaged as error:
             self._whole.retriever.suspect(handle, f"{error.message} {error.detail}")
             return
         if await asyncio.to_thread(self._swap, handle, candidate, made):
@@ -234,6 +254,16 @@ class _Work:
             as_it_is = await asyncio.to_thread(self._index.instance, handle.sop_instance_uid)
             if as_it_is is not None:  # rules leave it as it is from now on
                 await asyncio.to_thread(self._index.smaller.leave_alone, as_it_is, UNDONE)
+
+    async def _rest(self, size_bytes: int) -> bool:
+        """Wait until so much may be read; False when the job is over meanwhile."""
+        until = time.monotonic() + self._pace.pause(size_bytes)
+        while not self._task.is_over:
+            seconds = until - time.monotonic()
+            if seconds <= 0:
+                return True
+            await asyncio.sleep(min(seconds, REST_SECONDS))
+        return False
 
     def _current(self, candidate: Candidate) -> Handle | None:
         """Its handle with frames; None when it is not what it was, or is marked."""

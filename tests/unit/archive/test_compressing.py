@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from datetime import time as day_time
 
 import pytest
 
 from filmroom.archive.access import SYSTEM
+from filmroom.archive.errors import Unavailable
 from filmroom.archive.jobs import State
 from filmroom.archive.records import Origin
+from filmroom.archive.reindex import reindex
 from filmroom.archive.shrinking import COMPRESS, Hours, Rule, Terms, compress_job
+from filmroom.blobs.filesystem import LocalFile
 from filmroom.workflow import compressing
 from filmroom.workflow.compressing import Compressing
 from filmroom.workflow.worker import Hopeless, Task
@@ -175,6 +179,86 @@ async def test_a_damaged_file_is_told_to_who_looks_after_them_and_stays(room):
     assert (await worked(room, compressor(room, RULE)))["done"] == 0
     assert len(suspects) == 1
     assert room.files() == [path]
+
+
+def unreadable(monkeypatch, number):
+    def read(self, offset, length):
+        raise Unavailable("it cannot be read") from OSError(number, "no")
+
+    monkeypatch.setattr(LocalFile, "read", read)
+
+
+def suspects_of(room):
+    suspects = []
+    room.retriever.suspect = lambda handle, detail: suspects.append(handle.sop_instance_uid)
+    return suspects
+
+
+@pytest.mark.parametrize("rule", [RULE, Rule(HTJ2K, sources=("SCANNER",))])
+async def test_a_file_that_the_disk_does_not_give_is_told_and_the_job_goes_on(
+    room, monkeypatch, rule
+):
+    uids = [await stored(room) for _ in range(2)]
+    suspects = suspects_of(room)
+    unreadable(monkeypatch, errno.EIO)
+    assert (await worked(room, compressor(room, rule)))["looked_at"] == 2
+    assert suspects == uids
+
+
+@pytest.mark.parametrize("rule", [RULE, Rule(HTJ2K, sources=("SCANNER",))])
+async def test_what_keeps_the_disk_from_giving_a_file_for_now_is_said_of_no_file(
+    room, monkeypatch, rule
+):
+    await stored(room)
+    suspects = suspects_of(room)
+    unreadable(monkeypatch, errno.ESTALE)
+    with pytest.raises(Unavailable):
+        await worked(room, compressor(room, rule))
+    assert suspects == []
+
+
+@pytest.mark.parametrize("rule", [RULE, Rule(HTJ2K, sources=("SCANNER",))])
+async def test_a_rotten_file_meta_information_is_told_and_the_job_goes_on(room, rule):
+    uid = await stored(room)
+    [path] = room.files()
+    content = bytearray(path.read_bytes())
+    content[128:132] = b"XXXX"
+    path.write_bytes(content)
+    other = await stored(room)
+    suspects = suspects_of(room)
+    assert (await worked(room, compressor(room, rule)))["done"] == 1
+    assert suspects == [uid]
+    assert await is_smaller(room, other)
+
+
+async def test_a_job_that_waits_for_its_rate_ends_when_it_is_over(room, monkeypatch):
+    monkeypatch.setattr(compressing, "REST_SECONDS", 0.01)
+    uid = await stored(room)
+    slow = compressor(room, RULE, rate_bytes=1.0)
+    await asyncio.to_thread(feed, slow)
+    task = taken(room, slow)
+    doing = asyncio.ensure_future(slow(task))
+    await asyncio.sleep(0.2)
+    assert not doing.done()
+    task.is_over = True
+    await asyncio.wait_for(doing, 10)
+    assert not await is_smaller(room, uid)
+    again = Task(task.job, dict(task.progress))
+    await compressor(room, RULE)(again)
+    assert await is_smaller(room, uid), "it was not passed over"
+
+
+async def test_an_index_made_anew_knows_when_it_came(room):
+    room.clock.time += 123.5
+    came_at = room.clock.time
+    uid = await stored(room)
+    [old] = room.files()
+    room.clock.time += 5 * DAY
+    assert (await worked(room, compressor(room, RULE)))["done"] == 1
+    old.unlink()
+    reindex(room.index, room.blobs)
+    [candidate] = room.index.smaller.candidates(0, 10)
+    assert (candidate.handle.sop_instance_uid, candidate.received_at) == (uid, came_at)
 
 
 async def test_by_hand_a_study_is_done_whatever_the_rules_and_undone_for_good(room):

@@ -20,7 +20,8 @@ from pydicom.uid import (
 
 from filmroom.archive import convert
 from filmroom.archive.access import SYSTEM
-from filmroom.archive.errors import ArchiveError, Damaged, Unintelligible
+from filmroom.archive.committer import Duplicates
+from filmroom.archive.errors import ArchiveError, Damaged, Unavailable, Unintelligible
 from filmroom.archive.metadata import header_json
 from filmroom.archive.received import Record, difference, record_in
 from filmroom.archive.records import Damage, Origin, Outcome, Received, Selection
@@ -300,14 +301,15 @@ async def test_one_whose_time_was_up_is_not_swapped_in(room):
     def intended(key, seconds):
         room.index.smaller.intend = intend
         intend(key, -1)
-        assert room.index.smaller.claim_spares() == [key]  # somebody tidies up just now
+        [spare] = room.index.smaller.claim_spares()  # somebody tidies up just now
+        assert spare.key == key
 
     room.index.smaller.intend = intended
     swapper = Swapper(room.index, room.blobs, 60.0)
     assert not swapper.swap(old, room.clock.now(), made)
     assert (await handle_of(room, uid)).location == old.location
-    assert swapper.tidy() == 1
     assert len(room.files()) == 1
+    assert swapper.tidy() == 0
 
 
 async def test_one_that_was_replaced_meanwhile_is_left_alone(room):
@@ -319,7 +321,8 @@ async def test_one_that_was_replaced_meanwhile_is_left_alone(room):
     assert swapper.swap(old, room.clock.now(), first)
     assert not swapper.swap(old, room.clock.now(), second)
     assert (await handle_of(room, uid)).location.transfer_syntax_uid == HTJ2K
-    assert swapper.tidy() == 1
+    assert len(room.files()) == 2, "the one that came too late is gone at once"
+    assert swapper.tidy() == 0
 
 
 async def test_it_can_be_put_back_as_it_came(room):
@@ -421,6 +424,164 @@ async def test_a_row_that_was_restored_from_before_finds_the_file_of_today(room)
     assert await as_it_came(room, handle, ExplicitVRLittleEndian) == data_set_bytes(file)
 
 
+# -- the last copy ---------------------------------------------------------------------------------
+def path_of(room, handle):
+    return room.folder / "store" / handle.location.key
+
+
+def _is_marked(room, handle):
+    room.index.integrity.mark(handle, Damage.CONTENT, 1.0)
+
+
+def _is_cut(room, handle):
+    os.truncate(path_of(room, handle), handle.location.size_bytes - 1)
+
+
+def _is_gone(room, handle):
+    path_of(room, handle).unlink()
+
+
+def _has_no_row(room, handle):
+    room.index.clear()
+
+
+@pytest.mark.parametrize("harm", [_is_marked, _is_cut, _is_gone, _has_no_row])
+async def test_the_old_file_stays_while_the_new_one_is_not_whole(room, harm):
+    file = part10(a_smooth_image())
+    uid = (await stored(room, file)).sop_instance_uid
+    old = await handle_of(room, uid)
+    harm(room, await shrunk(room, uid))
+    room.index.smaller.intend(old.location.key, 0)
+    assert Swapper(room.index, room.blobs, 0.0).tidy() == 0
+    assert path_of(room, old).read_bytes().endswith(data_set_bytes(file))
+    reindex(room.index, room.blobs)
+    assert await handle_of(room, uid) == old
+
+
+async def test_the_new_file_stays_when_the_index_is_one_from_before_it(room):
+    new = []
+    add = room.index.add
+    room.index.add = lambda batch: new.extend(batch) or add(batch)
+    uid = (await stored(room, part10(a_smooth_image()))).sop_instance_uid
+    old = await handle_of(room, uid)
+    handle = await shrunk(room, uid)
+    room.blobs.remove(old.location.key)
+    room.index.replace(new[0])  # a snapshot, taken between the key and the swap
+    room.index.smaller.intend(handle.location.key, 0)
+    assert Swapper(room.index, room.blobs, 0.0).tidy() == 0
+    assert adopt(room.index, room.blobs, [handle.location.key]).added == 1
+    assert await handle_of(room, uid) == handle
+
+
+async def test_one_file_that_cannot_be_removed_is_not_in_the_way_of_others(room):
+    remove, failing = room.blobs.remove, []
+    for _ in range(2):
+        uid = (await stored(room, part10(a_smooth_image()))).sop_instance_uid
+        old = await handle_of(room, uid)
+        await shrunk(room, uid)
+        room.index.smaller.intend(old.location.key, -1.0 if failing else -2.0)
+        failing.append(old.location.key)
+
+    def removed(key):
+        if key == failing[0]:
+            raise Unavailable("not now")
+        remove(key)
+
+    room.blobs.remove = removed
+    assert Swapper(room.index, room.blobs, 0.0).tidy() == 1
+    assert [room.blobs.exists(key) for key in failing] == [True, False]
+    room.blobs.remove = remove
+    room.index.smaller.intend(failing[0], 0)
+    assert Swapper(room.index, room.blobs, 0.0).tidy() == 1
+
+
+def rot(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_damaged_new_file_gives_way_to_the_old_one_when_all_is_read_anew(room, gone):
+    uid = (await stored(room, part10(a_smooth_image()))).sop_instance_uid
+    old = await handle_of(room, uid)
+    new = await shrunk(room, uid)
+    rot(path_of(room, new), -20)
+    if gone:
+        path_of(room, new).unlink()
+    room.index.integrity.mark(new, Damage.CONTENT, 1.0)
+    reindex(room.index, room.blobs)
+    assert await handle_of(room, uid) == old
+
+
+async def test_a_new_file_that_rots_with_its_record_is_still_put_right_by_what_came(room):
+    file = part10(a_smooth_image())
+    uid = (await stored(room, file)).sop_instance_uid
+    old = await handle_of(room, uid)
+    new = await shrunk(room, uid)
+    path_of(room, old).unlink()
+    rot(path_of(room, new), path_of(room, new).read_bytes().index(b"FRAS1") + 60)
+    rot(path_of(room, new), -20)
+    room.index.integrity.mark(new, Damage.CONTENT, 1.0)
+    reindex(room.index, room.blobs)
+    with pytest.raises(Damaged):
+        await handle_of(room, uid)
+    assert (await stored(room, file)).outcome is Outcome.SAME
+    assert (await handle_of(room, uid)).location.digest == old.location.digest
+
+
+# -- beside the policy `replace` -------------------------------------------------------------------
+def another(file):
+    """Other pixels under the same UID."""
+    ds = pydicom.dcmread(io.BytesIO(file))
+    ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") ^ 1).tobytes()
+    return part10(ds)
+
+
+@pytest.mark.parametrize("seconds", [10, -10])
+async def test_a_file_that_came_too_late_does_not_take_back_what_was_replaced(
+    make_archive, seconds
+):
+    room = make_archive(duplicates=Duplicates.REPLACE)
+    file = part10(a_smooth_image())
+    uid = (await stored(room, file)).sop_instance_uid
+    old = await handle_of(room, uid)
+    made = await shrinker(room).smaller(old, HTJ2K)
+    assert (await stored(room, another(file))).outcome is Outcome.REPLACED
+    now = await handle_of(room, uid)
+    remove = room.blobs.remove
+
+    def not_now(key):
+        raise Unavailable("not now")
+
+    room.blobs.remove = not_now
+    assert not Swapper(room.index, room.blobs, 0.0).swap(old, room.clock.now(), made)
+    room.blobs.remove = remove
+    late = next(path for path in room.files() if path != path_of(room, now))
+    os.utime(late, (path_of(room, now).stat().st_mtime + seconds,) * 2)
+    reindex(room.index, room.blobs)
+    assert await handle_of(room, uid) == now
+    key = str(late.relative_to(room.folder / "store"))
+    assert room.index.smaller.spares_among([key]) == {key}
+    room.index.smaller.intend(key, 0)
+    assert Swapper(room.index, room.blobs, 0.0).tidy() == 1
+    assert room.files() == [path_of(room, now)]
+
+
+async def test_what_is_sent_again_while_its_old_file_is_still_there_is_filed(make_archive):
+    room = make_archive(duplicates=Duplicates.REPLACE)
+    first = part10(a_smooth_image())
+    second = another(first)
+    uid = (await stored(room, first)).sop_instance_uid
+    await stored(room, second)
+    await shrunk(room, uid)
+    assert (await stored(room, first)).outcome is Outcome.REPLACED
+    assert (await stored(room, second)).outcome is Outcome.REPLACED
+    handle = await handle_of(room, uid)
+    assert handle.location.digest == hashlib.sha256(data_set_bytes(second)).digest()
+    assert damage_of(room.blobs, handle, Pace(0)) is None
+
+
 # -- the record ------------------------------------------------------------------------------------
 RECEIVED = Received(b"\1" * 32, ExplicitVRLittleEndian, 1234)
 
@@ -468,6 +629,19 @@ async def test_a_record_that_rots_is_found_by_a_scrub_and_no_wrong_byte_is_given
     assert damage_of(room.blobs, handle, Pace(0)) is Damage.HEADER
     with pytest.raises(Damaged):
         await as_it_came(room, handle, ExplicitVRLittleEndian)
+
+
+async def test_no_bit_of_a_header_that_rots_is_anything_but_damage(room):
+    handle = await shrunk(room, (await stored(room, part10(a_smooth_image()))).sop_instance_uid)
+    damaged = 0
+    for at in range(0, handle.location.header_bytes, 3):
+        rot(path_of(room, handle), handle.location.data_set_offset + at)
+        try:
+            room.retriever.header_as_received(handle)
+        except Damaged:
+            damaged += 1
+        rot(path_of(room, handle), handle.location.data_set_offset + at)
+    assert damaged
 
 
 def test_other_files_have_no_record():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+
+import pytest
 
 import index_rows
-from filmroom.archive.records import Damage, Received, Selection
-from filmroom.archive.shrinking import Rule
+from filmroom.archive.records import Damage, Origin, Received, Selection
+from filmroom.archive.shrinking import UNDONE, Rule, Spare
+from filmroom.index.smaller import CLAIMED_AT_ONCE
 
 HTJ2K = "1.2.840.10008.1.2.4.202"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -125,8 +128,9 @@ def test_files_go_when_their_time_is_up_and_nobody_points_at_them(index):
     known = [old.location.key, index.instance("1.1.1").location.key, "2026/01/02/1/1.1/x.dcm"]
     assert index.known_keys(known) == set(known[:2])
     assert index.settled_keys(known) == set(known[:2])
-    assert index.smaller.claim_spares() == [old.location.key]
-    assert index.smaller.claim_spares() == [old.location.key]  # until it is said that it is gone
+    spare = Spare(old.location.key, known[1], 400)
+    assert index.smaller.claim_spares() == [spare]
+    assert index.smaller.claim_spares() == [spare]  # until it is said that it is gone
     index.smaller.forget_spare(old.location.key)
     assert index.smaller.claim_spares() == []
     assert index.known_keys(known) == {known[1]}
@@ -138,7 +142,7 @@ def test_a_file_that_is_being_removed_is_not_swapped_in(index):
     handle = index.instance("1.1.1")
     location = another(handle)
     index.smaller.intend(location.key, -1)
-    assert index.smaller.claim_spares() == [location.key]
+    assert [spare.key for spare in index.smaller.claim_spares()] == [location.key]
     assert not index.smaller.swap(handle, location, b"", received(handle), 60)
     assert index.instance("1.1.1") == handle
     assert index.smaller.savings().instances == 0
@@ -190,3 +194,100 @@ def test_a_rule_remembers_how_far_it_has_come_until_everything_is_read_anew(inde
     assert (index.smaller.after_id("a"), index.smaller.after_id("b")) == (6, 7)
     index.clear()
     assert index.smaller.after_id("a") == 0
+
+
+# -- the last copy -----------------------------------------------------------------------------
+def test_a_file_that_may_be_the_last_sound_one_is_not_given_to_be_removed(index):
+    stored(index, [1])
+    _, old = swap(index, "1.1.1", seconds=-1)
+    now = index.instance("1.1.1")
+    assert index.integrity.mark(now, Damage.CONTENT, 1.0)
+    assert index.smaller.claim_spares() == []
+    assert index.smaller.spares_among([old.location.key]) == {old.location.key}
+    index.integrity.unmark("1.1.1")
+    assert index.smaller.claim_spares() == [], "it is asked again later"
+    index.smaller.intend(old.location.key, -1)
+    assert index.smaller.claim_spares() == [Spare(old.location.key, now.location.key, 400)]
+    index.clear()
+    index.smaller.intend(old.location.key, -1)
+    assert index.smaller.claim_spares() == [], "no row speaks of what is held"
+
+
+def test_files_that_have_to_stay_are_not_in_the_way_of_others(index):
+    stored(index, [1])
+    for n in range(2 * CLAIMED_AT_ONCE):
+        index.smaller.intend(f"2026/01/02/9/9.1/9.1.{n}.dcm", -60)
+    _, old = swap(index, "1.1.1", seconds=-1)
+    assert [spare.key for spare in index.smaller.claim_spares()] == [old.location.key]
+
+
+def read_back(new, **more):
+    """As a reindex gives it."""
+    return replace(new, origin=Origin("reindex"), **more)
+
+
+def test_a_file_that_is_pointed_at_again_is_not_to_go_any_more(index):
+    [new] = stored(index, [1])
+    _, old = swap(index, "1.1.1", seconds=60)
+    index.clear()
+    assert index.smaller.spares_among([old.location.key]) == {old.location.key}
+    index.add([read_back(new)])
+    assert index.smaller.spares_among([old.location.key]) == set()
+    _, old = swap(index, "1.1.1", seconds=60)
+    index.replace(read_back(new))
+    assert index.smaller.spares_among([old.location.key]) == set()
+
+
+# -- what an older node does -------------------------------------------------------------------
+def test_what_came_is_not_told_of_another_file_that_an_older_node_put_there(index):
+    [new] = stored(index, [1])
+    _, old = swap(index, "1.1.1")
+    smaller = index.instance("1.1.1").location
+    came = {**asdict(received(old)), "uid": "1.1.1"}
+    stale = {**came, "stored_bytes": smaller.size_bytes, "stored_digest": smaller.digest}
+    other = replace(new.location, digest=b"\5" * 32)
+    index.replace(replace(new, location=other))
+    index._transact(lambda tx: tx.rows(index._sql["put_received"], stale))  # it knows of none
+    held = index.held(["1.1.1"])["1.1.1"]
+    assert held.is_same(other)
+    assert not held.is_same(old.location)
+    assert index.smaller.savings().instances == 0
+
+
+# -- made anew ---------------------------------------------------------------------------------
+def test_the_old_file_of_a_damaged_new_one_is_sound_when_all_is_read_anew(index):
+    [new] = stored(index, [1])
+    _, old = swap(index, "1.1.1")
+    index.integrity.mark(index.instance("1.1.1"), Damage.GONE, 1.0)
+    index.clear()
+    index.add([read_back(new)])
+    assert index.integrity.settle() == []
+    now = index.instance("1.1.1")
+    assert (now.location, now.damage) == (old.location, "")
+
+
+@pytest.mark.parametrize("has_record", [True, False])
+def test_what_a_damaged_new_file_came_as_is_known_when_all_is_read_anew(index, has_record):
+    [new] = stored(index, [1])
+    _, old = swap(index, "1.1.1")
+    now = index.instance("1.1.1")
+    index.integrity.mark(now, Damage.CONTENT, 1.0)
+    index.clear()
+    rotten = replace(now.location, digest=b"\6" * 32)
+    came = received(old) if has_record else None
+    index.add([read_back(new, location=rotten, received=came)])
+    assert index.integrity.settle() == []
+    assert index.instance("1.1.1") == replace(now, damage=Damage.CONTENT.value, frames=b"")
+    held = index.held(["1.1.1"])["1.1.1"]
+    assert held.is_same(old.location)
+    assert held.is_same(now.location)
+    assert not held.is_same(rotten)
+
+
+def test_what_was_undone_by_hand_is_left_alone_when_all_is_read_anew(index):
+    new = stored(index, [1, 2])
+    index.smaller.leave_alone(index.instance("1.1.1"), UNDONE)
+    index.smaller.leave_alone(index.instance("1.1.2"), "odd")
+    index.clear()
+    index.add([read_back(each) for each in new])
+    assert [c.left_alone for c in index.smaller.candidates(0, 10)] == [UNDONE, ""]

@@ -9,6 +9,7 @@ SELECT i.sop_instance_uid, s.study_instance_uid, e.series_instance_uid,
   FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
        LEFT JOIN damage d ON d.sop_instance_uid = i.sop_instance_uid
        LEFT JOIN received r ON r.sop_instance_uid = i.sop_instance_uid
+                           AND r.stored_digest = i.digest
  WHERE i.sop_instance_uid {among_uids};
 
 -- name: held_uids
@@ -368,8 +369,8 @@ DELETE FROM other_value;
 DELETE FROM sequence_value;
 DELETE FROM patient;
 DELETE FROM scrub;
-DELETE FROM received;
-DELETE FROM left_alone;
+DELETE FROM received WHERE sop_instance_uid NOT IN (SELECT sop_instance_uid FROM damage);
+DELETE FROM left_alone WHERE reason <> 'undone by hand';
 DELETE FROM compressing;
 INSERT INTO patient_words (patient_words) VALUES ('delete-all');
 
@@ -384,8 +385,8 @@ TRUNCATE other_value;
 TRUNCATE sequence_value;
 TRUNCATE series_metadata;
 TRUNCATE scrub;
-TRUNCATE received;
-TRUNCATE left_alone;
+DELETE FROM received WHERE sop_instance_uid NOT IN (SELECT sop_instance_uid FROM damage);
+DELETE FROM left_alone WHERE reason <> 'undone by hand';
 TRUNCATE compressing;
 
 -- name: filed
@@ -452,12 +453,22 @@ SELECT d.sop_instance_uid
 DELETE FROM damage
  WHERE NOT EXISTS (SELECT 1 FROM instance i
                     WHERE i.sop_instance_uid = damage.sop_instance_uid
-                      AND i.digest <> damage.digest);
+                      AND i.digest <> damage.digest
+                      AND NOT EXISTS (SELECT 1 FROM received r
+                                       WHERE r.sop_instance_uid = i.sop_instance_uid
+                                         AND r.digest = i.digest
+                                         AND r.stored_digest = damage.digest));
 
 -- name: restore_digests
 UPDATE instance
    SET digest = (SELECT d.digest FROM damage d
                   WHERE d.sop_instance_uid = instance.sop_instance_uid)
+ WHERE sop_instance_uid IN (SELECT sop_instance_uid FROM damage);
+
+-- name: restore_stored_digests
+UPDATE received
+   SET stored_digest = (SELECT d.digest FROM damage d
+                         WHERE d.sop_instance_uid = received.sop_instance_uid)
  WHERE sop_instance_uid IN (SELECT sop_instance_uid FROM damage);
 
 -- name: scrub_state

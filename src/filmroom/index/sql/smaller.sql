@@ -45,11 +45,13 @@ UPDATE study SET size_bytes = size_bytes + :growth WHERE id = :id;
 UPDATE series SET size_bytes = size_bytes + :growth WHERE id = :id;
 
 -- name: put_received
-INSERT INTO received (sop_instance_uid, digest, transfer_syntax_uid, size_bytes, stored_bytes)
-VALUES (:uid, :digest, :transfer_syntax_uid, :size_bytes, :stored_bytes)
+INSERT INTO received (sop_instance_uid, digest, transfer_syntax_uid, size_bytes, stored_bytes,
+                      stored_digest)
+VALUES (:uid, :digest, :transfer_syntax_uid, :size_bytes, :stored_bytes, :stored_digest)
 ON CONFLICT (sop_instance_uid) DO UPDATE
    SET digest = excluded.digest, transfer_syntax_uid = excluded.transfer_syntax_uid,
-       size_bytes = excluded.size_bytes, stored_bytes = excluded.stored_bytes;
+       size_bytes = excluded.size_bytes, stored_bytes = excluded.stored_bytes,
+       stored_digest = excluded.stored_digest;
 
 -- name: forget_received
 DELETE FROM received WHERE sop_instance_uid = :uid;
@@ -63,7 +65,9 @@ ON CONFLICT (sop_instance_uid) DO UPDATE
 DELETE FROM left_alone WHERE sop_instance_uid = :uid;
 
 -- name: savings
-SELECT count(*), coalesce(sum(size_bytes), 0), coalesce(sum(stored_bytes), 0) FROM received;
+SELECT count(*), coalesce(sum(r.size_bytes), 0), coalesce(sum(r.stored_bytes), 0)
+  FROM received r JOIN instance i ON i.sop_instance_uid = r.sop_instance_uid
+                                 AND i.digest = r.stored_digest;
 
 -- name: count_left_alone
 SELECT reason, count(*) FROM left_alone GROUP BY reason ORDER BY reason;
@@ -90,6 +94,13 @@ UPDATE spare SET claimed = 1
                 WHERE s.until <= {now}
                 ORDER BY s.until LIMIT :limit FOR UPDATE SKIP LOCKED)
 RETURNING key;
+
+-- name: held_keys
+SELECT i.key, s.study_instance_uid, e.series_instance_uid, i.sop_instance_uid,
+       i.size_bytes, d.id IS NOT NULL
+  FROM instance i JOIN series e ON e.id = i.series JOIN study s ON s.id = e.study
+       LEFT JOIN damage d ON d.sop_instance_uid = i.sop_instance_uid
+ WHERE i.sop_instance_uid {among_uids};
 
 -- name: spares_among
 SELECT key FROM spare WHERE key {among_uids};
