@@ -36,7 +36,7 @@ from filmroom.dicom.frames import FrameTable
 from filmroom.dicom.scan import Scan, scan
 from filmroom.dicom.uids import EXPLICIT_VR_LE
 from filmroom.pixel import transcode
-from filmroom.pixel.errors import Busy, PixelError, TooLarge, WorkerLost
+from filmroom.pixel.errors import Busy, NoWorker, PixelError, TooLarge, WorkerLost
 from filmroom.pixel.shape import ImageShape
 from filmroom.pixel.workers import Workers
 
@@ -73,9 +73,12 @@ class Shrinker:
         self._pool = pool
         self._frame = frame
 
-    async def smaller(self, handle: Handle, syntax: str, least_gain: float = 0.0) -> Made:
+    async def smaller(
+        self, handle: Handle, syntax: str, least_gain: float = 0.0, *, tries: int = 2
+    ) -> Made:
         """The instance with its pixels in another transfer syntax.
 
+        tries: how many workers may die over it before it is left alone.
         Raises LeftAlone, Damaged (the stored file is not what came), Unavailable.
         """
         file = await asyncio.to_thread(self._open, handle)
@@ -85,10 +88,12 @@ class Shrinker:
                 return await work.run(least_gain)
             except TooLarge as error:
                 raise LeftAlone("too large") from error
-            except WorkerLost as error:  # this one shall not be in the way of all others
-                raise LeftAlone("the pixel worker gave up") from error
-            except Busy as error:
+            except (Busy, NoWorker) as error:  # which says nothing against this one
                 raise Unavailable("the pixel workers are busy", detail=str(error)) from error
+            except WorkerLost as error:  # once may be for others' want of memory
+                if tries > 1:
+                    return await self.smaller(handle, syntax, least_gain, tries=tries - 1)
+                raise LeftAlone("the pixel worker gave up") from error
             except PixelError as error:
                 raise LeftAlone("pixels that cannot be coded so") from error
 

@@ -21,13 +21,14 @@ from typing import Any
 
 from filmroom.observe import PIXEL_SECONDS
 from filmroom.pixel import errors
-from filmroom.pixel.errors import PixelError, WorkerLost
+from filmroom.pixel.errors import NoWorker, PixelError, WorkerLost
 from filmroom.pixel.worker import ANSWER, PLAIN_BYTES, READY, REQUEST
 
 BUFFER_BYTES = 1 << 20  # of each worker's socket, in both directions
 FIRST_BYTES = 256 << 10  # of an answer that are read at once
 GRACE_SECONDS = 2.0
 START_SECONDS = 60.0
+STOPPED = "the pixel workers are stopped"
 DIED = "a pixel worker died; only this image is affected"
 NONSENSE = "a pixel worker gave no answer that makes sense"
 SETTINGS = "FILMROOM__"  # environment variables that may hold passwords
@@ -82,8 +83,9 @@ class Worker:
     """One process and the socket to it."""
 
     def __init__(self, limits: Limits) -> None:
-        """Blocks until it is ready for tasks. Raises OSError or WorkerLost."""
+        """Blocks until it is ready for tasks. Raises OSError or NoWorker."""
         self.limits = limits
+        self.is_ended = False  # by us, whatever it was doing
         ours, theirs = socket.socketpair()
         with theirs:
             for end in (ours, theirs):
@@ -109,7 +111,7 @@ class Worker:
             is_ready = False
         if not is_ready:
             self.kill()
-            raise WorkerLost("a pixel worker did not start")
+            raise NoWorker("a pixel worker did not start")
         ours.setblocking(False)
 
     def stop(self) -> None:
@@ -122,6 +124,7 @@ class Worker:
 
     def end(self) -> None:
         """End its process; whoever calls it sees the socket close. From any thread."""
+        self.is_ended = True
         self._process.kill()
 
     def kill(self) -> None:
@@ -235,7 +238,7 @@ class Call:
         self._lost(f"the image took longer than {self.worker.limits.wall_seconds:g} s")
 
     def _lost(self, reason: str) -> None:
-        error = WorkerLost(reason)
+        error = NoWorker(STOPPED) if self.worker.is_ended else WorkerLost(reason)
         self._end(error=error, lost=error)
 
     def _end(

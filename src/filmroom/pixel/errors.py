@@ -6,6 +6,7 @@
     |__ NoCodec       we cannot read or write that syntax, depth or colour
     |__ BadParameter  the rendering that was asked for makes no sense
     |__ WorkerLost    the worker ran out of time or memory, or died; only this task is lost
+    |   |__ NoWorker  there was none to begin with: says nothing against the image (retry later)
     |__ Busy          more tasks are waiting than the pool will hold (retry later)
 
 Every message may be shown to a caller: it names no path and no patient.
@@ -40,6 +41,10 @@ class BadParameter(PixelError):
 
 class WorkerLost(PixelError):
     """The worker ran out of time or memory, or died."""
+
+
+class NoWorker(WorkerLost):
+    """No worker can be started, or all are being stopped: the image is not to blame."""
 
 
 class Busy(PixelError):

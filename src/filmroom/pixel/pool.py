@@ -18,15 +18,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from filmroom.pixel.calling import Call, Limits, Task, Worker
-from filmroom.pixel.errors import Busy, WorkerLost
+from filmroom.pixel.calling import STOPPED, Call, Limits, Task, Worker
+from filmroom.pixel.errors import Busy, NoWorker, WorkerLost
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-STOPPED = "the pixel workers are stopped"
 
 
 class Pool:
@@ -51,7 +49,8 @@ class Pool:
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in a worker. Raises what it raises of the PixelError family,
-        WorkerLost when the worker died or took too long, and Busy when too many wait.
+        WorkerLost when the worker died or took too long, NoWorker when there is none to be
+        had, and Busy when too many wait.
         A task whose awaiter is cancelled before it began is never begun, and waits no more.
         """
         request = pickle.dumps((function, args, kwargs), pickle.HIGHEST_PROTOCOL)
@@ -95,7 +94,7 @@ class Pool:
         """A worker for the task, or a place in the queue."""
         with self._lock:
             if self._closed:
-                raise WorkerLost(STOPPED)
+                raise NoWorker(STOPPED)
             if self._idle:
                 return self._call(self._idle.pop(), task)
             if len(self._tasks) >= self.limits.waiting or (
@@ -160,7 +159,7 @@ class Pool:
             call.worker.kill()
 
     def close(self) -> None:
-        """Stop all workers; what still waits or runs fails with WorkerLost."""
+        """Stop all workers; what still waits or runs fails with NoWorker."""
         with self._lock:
             self._closed = True
             self._end_forsaken()
@@ -168,7 +167,7 @@ class Pool:
             self._tasks.clear()
             self._idle.clear()
         for task in waiting:
-            task.fail(WorkerLost(STOPPED))
+            task.fail(NoWorker(STOPPED))
         for call in calls:
             call.worker.end()
         for worker in idle:
@@ -183,17 +182,24 @@ class Pool:
         worker = None
         try:
             worker = Worker(self.limits)
-        except (OSError, WorkerLost) as error:
+        except (OSError, NoWorker) as error:
             log.error("a pixel worker did not start", extra={"detail": str(error)})
         with self._lock:
             self._starting -= 1
             if worker is not None:
                 self._workers.add(worker)
-            elif (task := self._next()) is not None:
-                task.fail(WorkerLost("no pixel worker can be started"))
-                self._hire(len(self._tasks))
+            else:
+                self._give_up()
         if worker is not None:
             self._free(worker)
+
+    def _give_up(self) -> None:
+        """Tell all who wait, unless a worker lives or is about to: it will come to them.
+
+        The lock is held.
+        """
+        while not self.hired and (task := self._next()) is not None:
+            task.fail(NoWorker("no pixel worker can be started"))
 
     def _replace(self, worker: Worker) -> None:
         """Bury a lost worker; have another if there is work for it."""
