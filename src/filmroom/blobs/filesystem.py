@@ -151,8 +151,8 @@ class FilesystemBlobs:
             with contextlib.suppress(OSError):  # it is held all the same; the next start sweeps
                 os.unlink(file.path)
             file.path = ""
-        os.close(file.fd)
-        file.fd = -1
+        fd, file.fd = file.fd, -1
+        os.close(fd)
 
     def _sync_entries(self, folder: str) -> None:
         try:

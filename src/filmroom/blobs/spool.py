@@ -9,6 +9,7 @@ import mmap
 import os
 import secrets
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,27 +55,41 @@ def write_some(
 
 
 class StagedFile:
-    """A file being written; see archive.stores.Staged."""
+    """A file being written; see archive.stores.Staged.
+
+    It may be discarded while another thread writes to it, which is no reason to wait: the
+    descriptor is closed when nobody uses it any more, for its number is given to the next file.
+    """
 
     def __init__(self, fd: int, path: str, give_way: GiveWay) -> None:
         self.fd = fd
         self.path = path  # "" when it has no name yet
         self.size = 0
         self._give_way = give_way
+        self._lock = threading.Lock()  # over the following
+        self._users = 0  # calls under way that need the descriptor
+        self._is_discarded = False
 
     def write(self, data: memoryview | bytes) -> None:
         """Append all of `data`; Unavailable when the disk is full or fails."""
+        fd = self._hold()
         try:
-            written = write_some(self.fd, data, self._give_way)
+            written = write_some(fd, data, self._give_way)
             while written < len(data):
-                written += write_some(self.fd, memoryview(data)[written:], self._give_way)
+                written += write_some(fd, memoryview(data)[written:], self._give_way)
         except OSError as error:
             raise unavailable(error) from error
+        finally:
+            self._let_go()
         self.size += len(data)
 
     def read(self, offset: int, length: int) -> bytes:
         """Read back what was written."""
-        return os.pread(self.fd, length, offset)
+        fd = self._hold()
+        try:
+            return os.pread(fd, length, offset)
+        finally:
+            self._let_go()
 
     def begin_write_back(self) -> None:
         """Let the disk begin, where the system has a call for it."""
@@ -85,15 +100,43 @@ class StagedFile:
         """The whole file as a buffer, without reading it into memory."""
         if not self.size:
             return b""
-        return mmap.mmap(self.fd, self.size, prot=mmap.PROT_READ)
+        fd = self._hold()
+        try:
+            return mmap.mmap(fd, self.size, prot=mmap.PROT_READ)
+        finally:
+            self._let_go()
 
     def discard(self) -> None:
         """Close and forget; an unnamed file is gone with its descriptor."""
-        if self.fd < 0:
+        with self._lock:
+            self._is_discarded = True
+            fd = self._unused()
+        self._close(fd)
+
+    def _hold(self) -> int:
+        """The descriptor, which stays ours until `_let_go`; -1 when there is none any more."""
+        with self._lock:
+            self._users += 1
+            return self.fd
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._users -= 1
+            fd = self._unused()
+        self._close(fd)
+
+    def _unused(self) -> int:
+        """The descriptor, to be closed, when it is time for that; else -1. The lock is held."""
+        if self._users or not self._is_discarded:
+            return -1
+        fd, self.fd = self.fd, -1
+        return fd
+
+    def _close(self, fd: int) -> None:
+        if fd < 0:
             return
         with contextlib.suppress(OSError):
-            os.close(self.fd)
-        self.fd = -1
+            os.close(fd)
         if self.path:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
