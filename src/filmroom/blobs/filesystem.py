@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -62,7 +63,9 @@ class FilesystemBlobs:
         self._store = os.path.join(root, "store")
         self._quarantine = os.path.join(root, "quarantine")
         self._known: dict[str, None] = {}
-        self._unsynced: set[str] = set()  # folders with new entries that are not on disk yet
+        self._lock = threading.Lock()  # over the making of folders, and the following
+        self._unsynced: dict[str, int] = {}  # folders with a new folder in them; its number
+        self._made = 0  # folders, so far
         self._broken = ""
         for folder in (self._store, self._quarantine):
             os.makedirs(folder, mode=0o750, exist_ok=True)
@@ -82,9 +85,10 @@ class FilesystemBlobs:
     def seal(self, staged: Sequence[tuple[Staged, str]]) -> list[Exception | None]:
         """Make blobs durable under their keys; see archive.stores.Blobs.seal.
 
-        Threads may do this at once: each syncs itself what it has touched.
+        Threads may do this at once: each syncs itself what its files are found by, unless that
+        is on disk already.
         """
-        touched = set(self._unsynced)
+        touched: set[str] = set()
         files = [(file, key) for file, key in staged if isinstance(file, StagedFile)]
         results: list[Exception | None] = []
         for file, key in files:
@@ -96,10 +100,8 @@ class FilesystemBlobs:
             except OSError as error:
                 results.append(unavailable(error))
         try:
-            for folder in sorted(touched, key=len, reverse=True):
-                self._sync_entries(folder)
+            self._sync(touched)
         except OSError as error:
-            self._unsynced |= touched
             for (_, key), result in zip(files, results, strict=True):
                 if result is None:  # nobody is told that it is held: it need not be found later
                     with contextlib.suppress(OSError):
@@ -111,9 +113,10 @@ class FilesystemBlobs:
         """Keep a refused file under a name of our own; returns that name."""
         assert isinstance(staged, StagedFile)
         key = f"{secrets.token_hex(16)}.dcm"
+        touched: set[str] = set()
         try:
-            self._seal_one(staged, os.path.join(self._quarantine, key), set())
-            self._sync_entries(self._quarantine)
+            self._seal_one(staged, os.path.join(self._quarantine, key), touched)
+            self._sync(touched)
         except OSError as error:
             raise unavailable(error) from error
         return key
@@ -131,7 +134,7 @@ class FilesystemBlobs:
         return name
 
     def _seal_one(self, file: StagedFile, target: str, touched: set[str]) -> None:
-        """Sync a file and name it; folders that got an entry are noted in `touched`."""
+        """Sync a file and name it; the folder it is in is noted in `touched`."""
         try:
             os.fsync(file.fd)
         except OSError as error:
@@ -139,12 +142,12 @@ class FilesystemBlobs:
             self._fail(error)
             raise
         folder = os.path.dirname(target)
-        self._make_folders(folder, touched)
+        self._make_folders(folder)
         try:
             self._link(file, target)
         except FileNotFoundError:  # somebody tidied the folder away: make it again
             self._known.clear()
-            self._make_folders(folder, touched)
+            self._make_folders(folder)
             self._link(file, target)
         touched.add(folder)
         if file.path:
@@ -154,13 +157,26 @@ class FilesystemBlobs:
         fd, file.fd = file.fd, -1
         os.close(fd)
 
+    def _sync(self, touched: set[str]) -> None:
+        """Return when all that is in these folders is on disk, and the folders too.
+
+        Others may have made some of them, and not have synced that yet. A new folder that comes
+        while we sync the one it is in has another number, and stays to be synced.
+        """
+        with self._lock:
+            unsynced = dict(self._unsynced)
+        for folder in sorted(touched | unsynced.keys(), key=len, reverse=True):
+            self._sync_entries(folder)
+            with self._lock:
+                if folder in unsynced and self._unsynced.get(folder) == unsynced[folder]:
+                    del self._unsynced[folder]
+
     def _sync_entries(self, folder: str) -> None:
         try:
             sync_folder(folder)
         except OSError as error:
             self._fail(error)
             raise
-        self._unsynced.discard(folder)
 
     def _link(self, file: StagedFile, target: str) -> None:
         if file.path:
@@ -169,22 +185,24 @@ class FilesystemBlobs:
             source = f"/proc/self/fd/{file.fd}"
             os.link(source, target, src_dir_fd=self._spool.folder_fd, follow_symlinks=True)
 
-    def _make_folders(self, folder: str, touched: set[str]) -> None:
-        """Create `folder` and its parents; every folder that got an entry is to be synced."""
+    def _make_folders(self, folder: str) -> None:
+        """Create `folder` and its parents; who finds one also finds that it is to be synced."""
         if folder in self._known:
             return
-        missing = []
-        at = folder
-        while at not in self._known and not os.path.isdir(at):
-            missing.append(at)
-            at = os.path.dirname(at)
-        for path in reversed(missing):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path, 0o750)
-            touched.add(os.path.dirname(path))
-        if len(self._known) >= _KNOWN_FOLDERS:
-            self._known.clear()
-        self._known[folder] = None
+        with self._lock:
+            missing = []
+            at = folder
+            while at not in self._known and not os.path.isdir(at):
+                missing.append(at)
+                at = os.path.dirname(at)
+            for path in reversed(missing):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path, 0o750)
+                self._made += 1
+                self._unsynced[os.path.dirname(path)] = self._made
+            if len(self._known) >= _KNOWN_FOLDERS:
+                self._known.clear()
+            self._known[folder] = None
 
     def _fail(self, error: OSError) -> None:
         if error.errno in NO_SPACE:
