@@ -148,7 +148,10 @@ class Pool:
         """Have so many workers, as far as there may be; the lock is held."""
         while not self._closed and self.hired < min(wanted, self.workers):
             self._starting += 1
-            self._in_a_thread(self._start)
+            if not self._in_a_thread(self._start):
+                self._starting -= 1
+                self._give_up()
+                return
 
     def _end_forsaken(self) -> None:
         """End workers whose event loop is gone: nobody reads their answers any more."""
@@ -174,15 +177,21 @@ class Pool:
             worker.stop()
 
     # -- a worker's life -------------------------------------------------------------------
-    def _in_a_thread(self, work: Callable[..., None], *arguments: Worker) -> None:
-        """Starting and burying take too long for an event loop."""
-        threading.Thread(target=work, args=arguments, name="pixel-start", daemon=True).start()
+    def _in_a_thread(self, work: Callable[..., None], *arguments: Worker) -> bool:
+        """Starting and burying take too long for an event loop; False when no thread starts."""
+        thread = threading.Thread(target=work, args=arguments, name="pixel-start", daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:  # the system has no more of them
+            log.error("a pixel worker did not start", extra={"detail": str(error)})
+            return False
+        return True
 
     def _start(self) -> None:
         worker = None
         try:
             worker = Worker(self.limits)
-        except (OSError, NoWorker) as error:
+        except (OSError, MemoryError, NoWorker) as error:
             log.error("a pixel worker did not start", extra={"detail": str(error)})
         with self._lock:
             self._starting -= 1
@@ -239,7 +248,8 @@ class Pool:
             self._free(call.worker)
         else:
             log.warning("pixel worker lost", extra={"reason": lost.message})
-            self._in_a_thread(self._replace, call.worker)
+            if not self._in_a_thread(self._replace, call.worker):
+                self._replace(call.worker)
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -3,12 +3,13 @@
 import asyncio
 import errno
 import os
+import threading
 import time
 
 import pytest
 
 from filmroom.pixel import pool as pools
-from filmroom.pixel.errors import NoWorker
+from filmroom.pixel.errors import NoWorker, WorkerLost
 from filmroom.pixel.pool import Limits, Pool
 
 
@@ -70,3 +71,44 @@ async def test_what_a_closed_pool_drops_is_not_said_of_the_image(make_pool):
     assert all(isinstance(task.exception(), NoWorker) for task in tasks)
     with pytest.raises(NoWorker):
         await pool.run(len, b"abc")
+
+
+def _without_threads(patched):
+    """As where the system has no more threads; for those of pools only."""
+    start = threading.Thread.start
+
+    def refused(thread):
+        if thread.name == "pixel-start":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    patched.setattr(threading.Thread, "start", refused)
+
+
+async def test_where_no_thread_starts_who_asks_is_told_and_keeps_no_file(
+    make_pool, monkeypatch, tmp_path
+):
+    (tmp_path / "file").write_bytes(b"0123456789")
+    pool = make_pool(2)
+    with (tmp_path / "file").open("rb") as file:
+        before = len(os.listdir("/proc/self/fd"))
+        with monkeypatch.context() as patched:
+            _without_threads(patched)
+            with pytest.raises(NoWorker):
+                await asyncio.wait_for(pool.run_on(file.fileno(), os.pread, 4, 3), 10)
+        assert pool.hired == 0
+        assert len(os.listdir("/proc/self/fd")) == before
+        read = pool.run_on(file.fileno(), os.pread, 4, 3)
+        assert await asyncio.wait_for(read, 30) == b"3456"
+
+
+async def test_a_worker_that_dies_where_no_thread_starts_is_replaced_later(make_pool, monkeypatch):
+    pool = make_pool(1)
+    await pool.run(os.getpid)
+    with monkeypatch.context() as patched:
+        _without_threads(patched)
+        with pytest.raises(WorkerLost):
+            await pool.run(os.abort)
+        await asyncio.sleep(0.1)
+        assert pool.hired == 0
+    assert await asyncio.wait_for(pool.run(len, b"abc"), 30) == 3
