@@ -59,6 +59,7 @@ class Task:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     file: int = -1  # ours, to be given to the worker and closed
+    look: asyncio.TimerHandle | None = None  # whether it waits for a worker that comes
 
     def close(self) -> None:
         """Let go of the file."""

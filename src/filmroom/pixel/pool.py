@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 5.0  # that a task waits between two looks for workers whose loop is gone
+
 
 class Pool:
     """`workers` processes; `await pool.run(function, *args)` calls a function in one of them.
@@ -81,12 +83,16 @@ class Pool:
             call = self._enter(task)
             if call is not None:
                 call.begin()
+            else:
+                task.look = loop.call_later(LOOK_SECONDS, self._look, task)
         except BaseException:
             task.close()
             raise
         try:
             return await task.future
         finally:
+            if task.look is not None:
+                task.look.cancel()
             if task.future.cancelled():
                 self._withdraw(task)
 
@@ -104,10 +110,20 @@ class Pool:
                 raise Busy("too many images are being prepared, try again")
             self._waiting_bytes += len(task.request)
             self._tasks.append(task)
-            self._end_forsaken()
-            if len(self._tasks) > self._starting:
-                self._hire(self.hired + 1)
+            self._see_to_workers()
         return None
+
+    def _see_to_workers(self) -> None:
+        """Have a worker come to those who wait; the lock is held."""
+        self._end_forsaken()
+        if len(self._tasks) > self._starting:
+            self._hire(self.hired + 1)
+
+    def _look(self, task: Task) -> None:
+        """It may wait for a worker whose loop was closed: nobody else would ever notice."""
+        with self._lock:
+            self._see_to_workers()
+        task.look = task.loop.call_later(LOOK_SECONDS, self._look, task)
 
     def _call(self, worker: Worker, task: Task) -> Call:
         call = Call(worker, task, self._ended)
