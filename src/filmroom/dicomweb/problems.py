@@ -13,7 +13,7 @@ from filmroom.dicomweb.leaving import Gone
 from filmroom.dicomweb.multipart import MalformedMultipart
 from filmroom.dicomweb.negotiate import NotUnderstood
 from filmroom.http import RETRY_AFTER_SECONDS, TITLES, of_archive, problem
-from filmroom.pixel.errors import BadParameter, Busy, NoCodec, PixelError
+from filmroom.pixel.errors import BadParameter, Busy, NoCodec, NoWorker, PixelError
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def of_pixels(error: PixelError) -> Problem:
     """A pixel error in HTTP's words."""
     if isinstance(error, BadParameter):
         return Problem(400, TITLES[400], error.message)
-    if isinstance(error, Busy):
+    if isinstance(error, Busy | NoWorker):
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         return Problem(503, TITLES[503], error.message, headers)
     if isinstance(error, NoCodec):
