@@ -27,12 +27,11 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import barred
+import compare
 import corpus
 import figures
-import reading
 import report
 import servers
-import storing
 from arena import Arena, wait_for_inodes
 from at_hand import GIB, AtHand
 from rows import ROWS, chosen
@@ -44,16 +43,6 @@ HERE = Path(__file__).parent
 FROM_MEMORY = frozenset(key for key, row in ROWS.items() if row.group in ("query", "view", "fetch"))
 PICTURES = 300
 IMPORTS = "apsw, asyncio, orjson, pydantic, starlette.routing, typer, uvicorn, uvloop"
-WORK = {
-    "rest": storing.rest,
-    "store": storing.store,
-    "nagle": storing.nagle,
-    "stow": storing.stow,
-    "large": storing.large,
-    "query": reading.query,
-    "view": reading.view,
-    "fetch": reading.fetch,
-}
 
 
 class Forgets(Server):
@@ -189,14 +178,7 @@ def start_alone(arena: Limits) -> None:
 
 def measure(arena: Limits) -> None:
     """All rows that are wanted."""
-    arena.receiver.start()
-    try:
-        for group, work in WORK.items():
-            if arena.wants(*(key for key, row in ROWS.items() if row.group == group)):
-                print(f"{group}:", flush=True)
-                work(arena)
-    finally:
-        arena.receiver.stop()
+    compare.measure(arena)
     render_alone(arena)
     start_alone(arena)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from browser import chromium
 from object_store import object_server
 from postgres_cluster import cluster
 from several import Several
@@ -29,3 +30,10 @@ def several(tmp_path, database, server):
     made = Several(tmp_path, database.database(), server.place())
     yield made.start()
     made.kill()
+
+
+@pytest.fixture(scope="module")
+def browser(peer_program):
+    """A Chromium for the people of a module."""
+    with chromium(peer_program("chromium")) as started:
+        yield started

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage, generate_uid
 
-from browser import Visit, chromium, screenshots
+from browser import Visit, screenshots
 from instances import an_instance, part10
 from nodes import PASSWORD, FilmroomProcess
 
@@ -28,12 +28,6 @@ def filmroom(tmp_path_factory) -> Iterator[FilmroomProcess]:
     process = FilmroomProcess(tmp_path_factory.mktemp("filmroom"), ("--samples",))
     yield with_samples(process.start(ready_seconds=60))
     process.kill()
-
-
-@pytest.fixture(scope="module")
-def browser(peer_program):
-    with chromium(peer_program("chromium")) as started:
-        yield started
 
 
 @pytest.fixture

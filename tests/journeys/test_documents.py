@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from browser import Visit, chromium, screenshots
+from browser import Visit, screenshots
 from documents import (
     CDA,
     ENCAPSULATED_CDA,
@@ -92,12 +92,6 @@ def filmroom(node, peer_program, tmp_path_factory):
     with node.client() as client:
         assert client.post("/dicom-web/studies", content=body, headers=headers).is_success
     return node
-
-
-@pytest.fixture(scope="module")
-def browser(peer_program):
-    with chromium(peer_program("chromium")) as started:
-        yield started
 
 
 @pytest.fixture

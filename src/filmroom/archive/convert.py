@@ -10,9 +10,10 @@ because a viewer asks for one in several byte ranges.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing
 from functools import partial
+from typing import Any
 
 from filmroom.archive.errors import Unavailable
 from filmroom.archive.kept import Kept
@@ -36,7 +37,7 @@ from filmroom.dicom.uids import (
 from filmroom.pixel import derived, spaces, transcode
 from filmroom.pixel.errors import NoCodec, TooLarge, Undecodable
 from filmroom.pixel.shape import ImageShape
-from filmroom.pixel.workers import Workers
+from filmroom.pixel.workers import Workers, in_order
 
 PIXEL_DATA = 0x7FE00010
 PIECE_BYTES = 1024 * 1024
@@ -293,20 +294,15 @@ async def _all_coded(
     retriever: Retriever, pool: Workers, handle: Handle, frames: int, wanted: str, room: Staged
 ) -> list[int]:
     """Recode all frames, a few at a time, into `room`; the bytes of each."""
-    ahead: deque[asyncio.Task[bytes]] = deque()
+
+    def make(index: int) -> Coroutine[Any, Any, bytes]:
+        return _frame_made(retriever, pool, handle, index, wanted)
+
     lengths: list[int] = []
-    try:
-        for index in range(frames + transcode.IN_FLIGHT):
-            if index < frames:
-                made = _frame_made(retriever, pool, handle, index, wanted)
-                ahead.append(asyncio.ensure_future(made))
-            if index >= transcode.IN_FLIGHT - 1 and ahead:
-                frame = await ahead.popleft()
-                await asyncio.to_thread(room.write, frame)
-                lengths.append(len(frame))
-    finally:
-        for task in ahead:
-            task.cancel()
+    async with aclosing(in_order(make, frames, transcode.IN_FLIGHT)) as coded:
+        async for frame in coded:
+            await asyncio.to_thread(room.write, frame)
+            lengths.append(len(frame))
     return lengths
 
 

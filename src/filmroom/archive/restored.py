@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -21,7 +21,7 @@ from filmroom.dicom.uids import EXPLICIT_VR_LE
 from filmroom.pixel import transcode
 from filmroom.pixel.errors import PixelError
 from filmroom.pixel.shape import ImageShape
-from filmroom.pixel.workers import Workers
+from filmroom.pixel.workers import Workers, in_order
 
 AHEAD = 4  # frames on their way to somebody who waits for all of them
 
@@ -80,23 +80,15 @@ async def received_data_set(
         raise damaged(handle) from error
     digest = hashlib.sha256(before)
     yield before
-    coming: deque[asyncio.Task[bytes]] = deque()
 
     async def native(index: int) -> bytes:
         coded = await source.frame_at(index)
         return await pool.run(frame, coded, syntax, EXPLICIT_VR_LE, shape)
 
-    try:
-        for index in range(source.frames + ahead):
-            if index < source.frames:
-                coming.append(asyncio.ensure_future(native(index)))
-            if index >= ahead - 1 and coming:
-                piece = await coming.popleft()
-                digest.update(piece)
-                yield piece
-    finally:
-        for task in coming:
-            task.cancel()
+    async with aclosing(in_order(native, source.frames, ahead)) as pieces:
+        async for piece in pieces:
+            digest.update(piece)
+            yield piece
     digest.update(record.end)
     if digest.digest() != record.received.digest:
         raise damaged(handle)

@@ -22,6 +22,7 @@ LANE = "compress"  # what rules want: one such job at a time, whatever the numbe
 LANE_BY_HAND = "compress by hand"  # what somebody waits for does not wait for that
 BY_RULES = "what the rules want"  # the subject of the job that follows the rules
 UNDONE = "undone by hand"  # why an instance is left alone that was given back its first form
+LATER_SECONDS = 3600.0  # until a file that could not go, or may be the last, is looked at again
 
 UNCOMPRESSED = frozenset({IMPLICIT_VR_LE, EXPLICIT_VR_LE})
 

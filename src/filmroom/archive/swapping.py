@@ -14,14 +14,13 @@ from dataclasses import replace
 
 from filmroom.archive.errors import ArchiveError, NotHeld, Unavailable
 from filmroom.archive.records import Handle
-from filmroom.archive.shrinking import Spare
+from filmroom.archive.shrinking import LATER_SECONDS, Spare
 from filmroom.archive.smaller import Made
 from filmroom.archive.soundness import is_passing
 from filmroom.archive.stores import Blobs, Index
 
 log = logging.getLogger(__name__)
 
-LATER_SECONDS = 3600.0  # until it is tried again to remove a file
 INTENDED_SECONDS = 3600.0  # from a key's being written down to its row, at most
 
 

@@ -253,15 +253,27 @@ def _unsatisfiable(size: int) -> Problem:
     return Problem(416, "Range Not Satisfiable", f"the resource has {size} bytes", headers)
 
 
+def part_wanted(
+    request: Request, size: int, etag: str, headers: dict[str, str]
+) -> tuple[int, int, int]:
+    """(first, stop, status) of what to send of so many bytes, all or a range (RFC 9110 14).
+
+    What has to be said of it is put into `headers`. Raises a 416 Problem.
+    """
+    headers["Accept-Ranges"] = "bytes"
+    wanted = byte_range(request, size, etag)
+    if wanted is None:
+        return 0, size, 200
+    first, stop = wanted
+    headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
+    return first, stop, 206
+
+
 def ranged(request: Request, body: bytes, headers: Mapping[str, str], etag: str) -> Response:
     """A body at hand, or the range of it that was asked for."""
-    wanted = byte_range(request, len(body), etag)
-    headers = {**headers, "ETag": etag, "Accept-Ranges": "bytes"}
-    if wanted is None:
-        return Pieces((body,), headers)
-    first, stop = wanted
-    headers["Content-Range"] = f"bytes {first}-{stop - 1}/{len(body)}"
-    return Pieces((body[first:stop],), headers, 206)
+    headers = {**headers, "ETag": etag}
+    first, stop, status = part_wanted(request, len(body), etag, headers)
+    return Pieces((body[first:stop] if status == 206 else body,), headers, status)
 
 
 async def document(

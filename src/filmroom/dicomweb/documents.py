@@ -32,9 +32,9 @@ from filmroom.dicomweb.answers import (
     Chunk,
     Pieces,
     Stream,
-    byte_range,
     document,
     not_modified,
+    part_wanted,
     ranged,
     read_pieces,
     read_range,
@@ -77,18 +77,16 @@ EXTENSIONS = {"application/pdf": "pdf", "text/xml": "xml", "application/xml": "x
 async def of_instance(
     service: Service,
     request: Request,
-    uids: tuple[str, str, str],
+    handle: Handle,
     *,
     accept: str,
     thumbnail: bool = False,
 ) -> Response | None:
     """The rendered resource or thumbnail of an instance; None when it is none of ours.
 
-    uids: of the study, the series, the instance. Raises NotHeld, Damaged, Unsupported (no
-    acceptable media type, or a document that cannot be shown) and what the pool raises.
+    Raises NotHeld, Damaged, Unsupported (no acceptable media type, or a document that cannot
+    be shown) and what the pool raises.
     """
-    retriever = service.archive.retriever
-    handle = await retriever.instance(principal_of(request), *uids)
     kind = _kind(handle)
     if kind is None:
         return None
@@ -287,18 +285,13 @@ class _Maker:
             if size <= INLINE_BYTES:
                 body = await read_range(file, bulk.offset, size)
                 return ranged(self._request, bytes(body), headers, etag)
-        wanted = byte_range(self._request, size, etag)
-        first, stop = wanted or (0, size)
-        headers["Accept-Ranges"] = "bytes"
-        if wanted is not None:
-            headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
+        first, stop, status = part_wanted(self._request, size, etag, headers)
 
         async def chunks() -> AsyncIterator[Chunk]:
             with retriever.open(handle) as file:
                 async for chunk in read_pieces(file, ((bulk.offset + first, stop - first),)):
                     yield chunk
 
-        status = 200 if wanted is None else 206
         return Stream(chunks, headers, length=stop - first, status_code=status)
 
     async def _said(self) -> encapsulated.Said:

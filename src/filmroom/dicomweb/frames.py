@@ -28,8 +28,8 @@ from filmroom.dicomweb.answers import (
     Piece,
     Pieces,
     Stream,
-    byte_range,
     not_modified,
+    part_wanted,
     ranged,
     read_pieces,
     window,
@@ -258,12 +258,8 @@ async def _file_ranges(
         head = part_head(boundary, {"Content-Type": media_type})
         tail = PART_TAIL + closing(boundary)
     else:
-        headers["Accept-Ranges"] = "bytes"
-        wanted = byte_range(request, size, etag)
-        if wanted is not None:
-            first, stop = wanted
-            headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
-            pieces, size, status = window(pieces, first, stop), stop - first, 206
+        first, stop, status = part_wanted(request, size, etag, headers)
+        pieces, size = window(pieces, first, stop), stop - first
 
     if pieces:
         await service.archive.retriever.demand(handle, pieces[0][0])

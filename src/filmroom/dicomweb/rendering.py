@@ -27,17 +27,16 @@ async def thumbnail(service: Service, request: Request) -> Response:
 async def _render(service: Service, request: Request, *, thumbnail: bool) -> Response:
     study, series = required_uid(request, "study"), uid_of(request, "series")
     instance, accept = uid_of(request, "instance"), accept_of(request)
-    whole = instance if "frames" not in request.path_params else None
-    if whole is not None and not thumbnail:
+    handle = None
+    if instance is not None and "frames" not in request.path_params:
         retriever = service.archive.retriever
-        handle = await retriever.instance(principal_of(request), study, series, whole)
-        if is_video(handle):
+        handle = await retriever.instance(principal_of(request), study, series, instance)
+        if is_video(handle) and not thumbnail:
             return await stored_video(service, request, handle, accept)
     async with while_there(request.receive):
-        if whole is not None and series is not None:
-            uids = (study, series, whole)
+        if handle is not None:
             found = await documents.of_instance(
-                service, request, uids, accept=accept, thumbnail=thumbnail
+                service, request, handle, accept=accept, thumbnail=thumbnail
             )
             if found is not None:
                 return found

@@ -19,8 +19,8 @@ from filmroom.dicomweb.answers import (
     BINARY_HEADERS,
     Chunk,
     Stream,
-    byte_range,
     not_modified,
+    part_wanted,
     read_pieces,
     window,
 )
@@ -76,16 +76,13 @@ async def stored_video(
     if (unchanged := not_modified(request, etag, headers)) is not None:
         return unchanged
     headers["ETag"] = etag
-    size, status = sum(length for _, length in pieces), 200
-    wanted = byte_range(request, size, etag)
-    if wanted is not None:
-        begin, stop = wanted
-        headers["Content-Range"] = f"bytes {begin}-{stop - 1}/{size}"
-        pieces, size, status = window(pieces, begin, stop), stop - begin, 206
+    size = sum(length for _, length in pieces)
+    begin, stop, status = part_wanted(request, size, etag, headers)
+    pieces = window(pieces, begin, stop)
 
     async def chunks() -> AsyncIterator[Chunk]:
         with retriever.open(handle) as file:
             async for chunk in read_pieces(file, pieces):
                 yield chunk
 
-    return Stream(chunks, headers, length=size, status_code=status)
+    return Stream(chunks, headers, length=stop - begin, status_code=status)

@@ -27,9 +27,9 @@ from filmroom.dicomweb.answers import (
     Part,
     Pieces,
     Stream,
-    byte_range,
     document,
     not_modified,
+    part_wanted,
     ranged,
 )
 from filmroom.dicomweb.archive_zip import entry_name, zip_chunks
@@ -200,14 +200,9 @@ async def single_file(service: Service, request: Request, handle: Handle, target
         with service.archive.retriever.open(handle) as file:
             body = [chunk async for chunk in whole.read(file, 0, size)]
             return ranged(request, b"".join(body), headers, etag)
-    headers["Accept-Ranges"] = "bytes"
-    wanted = byte_range(request, size, etag)
-    first, stop = wanted or (0, size)
-    if wanted is not None:
-        headers["Content-Range"] = f"bytes {first}-{stop - 1}/{size}"
+    first, stop, status = part_wanted(request, size, etag, headers)
     await service.archive.retriever.demand(handle, first)
     chunks = file_chunks(service, handle, first, stop)
-    status = 200 if wanted is None else 206
     return Stream(lambda: chunks, headers, length=stop - first, status_code=status)
 
 
@@ -378,7 +373,7 @@ async def wado_uri(service: Service, request: Request) -> Response:
         async with while_there(request.receive):
             if "frameNumber" not in params:
                 found = await documents.of_instance(
-                    service, request, (study, series, sop), accept=accept_text(None, wanted)
+                    service, request, handle, accept=accept_text(None, wanted)
                 )
                 if found is not None:
                     return found

@@ -9,12 +9,11 @@ from typing import Any
 
 from filmroom.archive.news import News
 from filmroom.archive.records import Handle, Location, NewInstance, Received
-from filmroom.archive.shrinking import Candidate, Savings, Spare
+from filmroom.archive.shrinking import LATER_SECONDS, Candidate, Savings, Spare
 from filmroom.index import packing
 from filmroom.index.engine import Engine, Row, Transaction
 
 CLAIMED_AT_ONCE = 100
-LATER_SECONDS = 3600.0  # until it is asked again whether a file may go that may be the last
 UIDS_IN_KEY = re.compile(r"[0-9][0-9.]*[0-9]|[0-9]")
 _COLUMNS = "tttttttttbttttt"
 

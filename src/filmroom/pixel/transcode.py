@@ -8,12 +8,12 @@ A lossy copy says so, see `derived`; how far it was compressed must be known bef
 
 from __future__ import annotations
 
-import asyncio
 import struct
 import zlib
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from filmroom.dicom.elements import (
     DataSet,
@@ -40,7 +40,7 @@ from filmroom.pixel.derived import keeps_samples_coded, serves_as
 from filmroom.pixel.errors import NoCodec, PixelError, Undecodable
 from filmroom.pixel.numeric import np
 from filmroom.pixel.shape import FLOAT_BITS, ImageShape
-from filmroom.pixel.workers import Workers
+from filmroom.pixel.workers import Workers, in_order
 
 SAMPLES, PHOTOMETRIC, PLANAR = 0x00280002, 0x00280004, 0x00280006
 FRAMES, ROWS, COLUMNS = 0x00280008, 0x00280010, 0x00280011
@@ -267,20 +267,13 @@ async def stream_data_set(
     deflate = deflater(planned.to_syntax)
     yield deflate(planned.head)
     joiner = Joiner(planned) if planned.joined else None
-    ahead: deque[asyncio.Task[bytes]] = deque()
+    make = partial(_in_pool, pool, planned, frame_at)
     written = 0
-    try:
-        for index in range(planned.frames + IN_FLIGHT):
-            if index < planned.frames:
-                ahead.append(asyncio.ensure_future(_in_pool(pool, planned, frame_at, index)))
-            if index >= IN_FLIGHT - 1 and ahead:
-                frame = await ahead.popleft()
-                piece = joiner.join(frame) if joiner is not None else planned.wrap(frame)
-                written += len(piece)
-                yield deflate(piece)
-    finally:
-        for task in ahead:
-            task.cancel()
+    async with aclosing(in_order(make, planned.frames, IN_FLIGHT)) as frames:
+        async for frame in frames:
+            piece = joiner.join(frame) if joiner is not None else planned.wrap(frame)
+            written += len(piece)
+            yield deflate(piece)
     rest = joiner.rest() if joiner is not None else b""
     padding = b"\0" * ((written + len(rest)) % 2)
     yield deflate(rest + padding) + deflate(planned.tail) + deflate(None)

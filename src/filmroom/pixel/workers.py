@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+async def in_order(
+    make: Callable[[int], Coroutine[Any, Any, T]], count: int, ahead: int
+) -> AsyncGenerator[T, None]:
+    """What `make` gives for 0 to count - 1, in that order, `ahead` of them being made at once.
+
+    To be closed (contextlib.aclosing): what is being made then is cancelled.
+    """
+    coming: deque[asyncio.Task[T]] = deque()
+    try:
+        for index in range(count):
+            coming.append(asyncio.ensure_future(make(index)))
+            if len(coming) >= ahead:
+                yield await coming.popleft()
+        while coming:
+            yield await coming.popleft()
+    finally:
+        for task in coming:
+            task.cancel()
 
 
 class Workers(Protocol):
